@@ -1,0 +1,1 @@
+"""nvc_runtime package."""
