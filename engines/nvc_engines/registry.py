@@ -1,0 +1,131 @@
+"""Open an engine by name; find out which engines work on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from nvc_errors import EngineError, EngineUnavailableError, NvcError
+
+from nvc_engines.gpus import TENSORRT, TENSORRT_RTX, gpu_from_device
+from nvc_engines.interface import Engine
+from nvc_engines.probe_graph import check_precision
+from nvc_engines.spec import GPU_DEVICE, EngineSpec, engine_names, parse_engine_spec
+
+
+class _Backend(NamedTuple):
+    """Where a backend lives, and the extra of the distribution that brings its library."""
+
+    module: str
+    engine: str
+    extra: str
+    compiled: bool = False
+
+
+_BACKENDS: Final = {
+    "ort": _Backend("nvc_engines.ort", "OrtEngine", ""),
+    "openvino": _Backend("nvc_engines.openvino", "OpenVinoEngine", "openvino"),
+    "torch": _Backend("nvc_engines.torch", "TorchEngine", "torch"),
+    TENSORRT_RTX: _Backend(
+        "nvc_engines.tensorrt_rtx", "TensorRtRtxEngine", "tensorrt-rtx,torch", compiled=True
+    ),
+    TENSORRT: _Backend("nvc_engines.tensorrt", "TensorRtEngine", "tensorrt,torch", compiled=True),
+}
+
+
+class EngineProbe(NamedTuple):
+    """Whether an engine works here. ``reason`` says what it is, or what is missing."""
+
+    spec: str
+    available: bool
+    reason: str
+
+
+def open_engine(
+    spec: str | EngineSpec, *, engines_dir: str | os.PathLike[str] | None = None
+) -> Engine:
+    """Open the engine called ``spec``.
+
+    ``engines_dir`` holds the compiled plans, one ``<graph>.plan`` per graph; engines that
+    compile ONNX themselves ignore it. Raises ``UsageError`` for a name that does not exist
+    and ``EngineUnavailableError`` if the engine cannot run on this machine: never is another
+    engine opened instead.
+    """
+    if isinstance(spec, str):
+        spec = parse_engine_spec(spec)
+    backend = _BACKENDS[spec.backend]
+    engine_class = _engine_class(spec, backend)
+    if not backend.compiled:
+        return engine_class(spec)
+    return engine_class(spec, None if engines_dir is None else Path(engines_dir))
+
+
+def _engine_class(spec: EngineSpec, backend: _Backend) -> Callable[..., Engine]:
+    try:
+        module = importlib.import_module(backend.module)
+    except (ImportError, OSError) as error:
+        package = f'"nvc[{backend.extra}]"' if backend.extra else '"nvc"'
+        raise EngineUnavailableError(
+            f"engine {spec} needs a library that cannot be imported ({error}): "
+            f"pip install {package}"
+        ) from error
+    engine_class: Callable[..., Engine] = getattr(module, backend.engine)
+    return engine_class
+
+
+def probe_engines() -> list[EngineProbe]:
+    """Try every engine and return one ``EngineProbe`` each, in the order of the names.
+
+    An engine that takes ONNX is opened and runs a small convolution whose result shows
+    whether it really computes in FP32. An engine of compiled plans is opened for this
+    machine's GPU, which proves driver and libraries; its plans are not looked at.
+    """
+    return [_probe(name) for name in engine_names()]
+
+
+def _probe(name: str) -> EngineProbe:
+    if name.endswith(GPU_DEVICE):
+        backend = name.removesuffix(f":{GPU_DEVICE}")
+        try:
+            gpu = _gpu_of_this_machine(backend)
+        except EngineUnavailableError as error:
+            return EngineProbe(name, False, str(error))
+        name = f"{backend}:{gpu}"
+    try:
+        with open_engine(name) as engine:
+            info = engine.info
+            detail = f"{info.backend_version} on {info.device_name}"
+            if _BACKENDS[info.spec.backend].compiled:
+                return EngineProbe(name, True, f"{detail}; runs compiled plans")
+            check_precision(engine)
+    except NvcError as error:
+        return EngineProbe(name, False, str(error))
+    except Exception as error:
+        # A report on every engine must not stop at the first one that breaks.
+        return EngineProbe(name, False, f"unexpected {type(error).__name__}: {error}")
+    return EngineProbe(name, True, detail)
+
+
+def _gpu_of_this_machine(backend: str) -> str:
+    try:
+        torch: Any = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        raise EngineUnavailableError(
+            f"{backend} keeps its buffers in PyTorch, which cannot be imported ({error}): "
+            f'pip install "nvc[{_BACKENDS[backend].extra}]"'
+        ) from error
+    if not torch.cuda.is_available():
+        raise EngineUnavailableError(
+            f"{backend} needs an NVIDIA GPU and a PyTorch with CUDA; PyTorch {torch.__version__} "
+            "finds no device"
+        )
+    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    gpu = gpu_from_device(name, capability)
+    if gpu is None:
+        raise EngineError(f"{name} (compute capability {capability}) is not in the GPU table")
+    if backend not in gpu.backends:
+        raise EngineUnavailableError(f"{backend} cannot target {name}: {gpu.note}")
+    return gpu.name
