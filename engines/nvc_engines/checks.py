@@ -49,20 +49,6 @@ def check_shapes(
     return fitted
 
 
-def check_float32(graph: str, dtypes: Mapping[str, str], expected: str) -> None:
-    """Raise ``EngineError`` if a graph input or output is not float32.
-
-    ``dtypes`` maps tensor names to the backend's name of their type, ``expected`` is the
-    backend's name of float32.
-    """
-    for name, dtype in dtypes.items():
-        if dtype != expected:
-            raise EngineError(
-                f"graph {graph!r} has {name!r} as {dtype}; inputs and outputs must be float32: "
-                "export the graph again with a Cast inside it"
-            )
-
-
 def check_input(graph: str, name: str, shape: Shape, found: Shape) -> None:
     """Raise ``EngineError`` if an input has another shape than the graph was loaded for."""
     if found != shape:

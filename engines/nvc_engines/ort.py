@@ -18,7 +18,6 @@ from nvc_errors import EngineError, EngineUnavailableError
 
 from nvc_engines.checks import (
     check_arrays,
-    check_float32,
     check_input,
     check_names,
     check_shapes,
@@ -26,6 +25,7 @@ from nvc_engines.checks import (
 )
 from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
+from nvc_engines.onnx_signature import read_signature
 from nvc_engines.spec import EngineSpec
 
 _CUDA: Final = "CUDAExecutionProvider"
@@ -86,17 +86,14 @@ class OrtEngine(Engine):
         """See ``Engine.load``. One session serves every shape of a source."""
         if self._sessions is None:
             raise EngineError(f"{self.info.spec} is closed; open it again to load graphs")
+        signature = read_signature(source.name, source.onnx)
+        fitted = check_shapes(source.name, signature.inputs, shapes)
         session = self._sessions.get(source.sha256)
         if session is None:
             session = self._session_from_onnx(source)
             self._sessions[source.sha256] = session
-        declared = {
-            node.name: tuple(dim if isinstance(dim, int) else None for dim in node.shape)
-            for node in session.get_inputs()
-        }
-        fitted = check_shapes(source.name, declared, shapes)
         graph = _DeviceGraph if self._on_gpu else _HostGraph
-        return graph(source.name, session, fitted)
+        return graph(source.name, session, fitted, signature.outputs)
 
     def _session_from_onnx(self, source: GraphSource) -> Any:
         options = ort.SessionOptions()
@@ -122,8 +119,6 @@ class OrtEngine(Engine):
             ) from error
         if self._on_gpu:
             check_on_gpu(source.name, session)
-        dtypes = {node.name: node.type for node in session.get_inputs() + session.get_outputs()}
-        check_float32(source.name, dtypes, _FLOAT)
         return session
 
     def upload(self, array: NDArray[np.float32]) -> Tensor:
@@ -177,10 +172,12 @@ def check_on_gpu(graph: str, session: Any) -> None:
 class _HostGraph(Graph):
     """A session on the CPU; tensors are numpy arrays."""
 
-    def __init__(self, name: str, session: Any, shapes: dict[str, Shape]) -> None:
+    def __init__(
+        self, name: str, session: Any, shapes: dict[str, Shape], outputs: tuple[str, ...]
+    ) -> None:
         self.name = name
         self.input_shapes = shapes
-        self.output_names = tuple(node.name for node in session.get_outputs())
+        self.output_names = outputs
         self._session = session
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
