@@ -1,0 +1,200 @@
+"""Run an ONNX graph on torch tensors, node by node.
+
+Small on purpose: the operators that codec graphs are exported to (see ``OPERATORS``), no
+control flow, no fusion. It gives a second implementation on CPUs and GPUs for cross-checks,
+and a way to run a bundle on any device torch supports. What it cannot run it refuses at load
+time, naming every unknown operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from nvc_errors import EngineError
+from onnx import numpy_helper
+
+from nvc_engines import onnx_elementwise, onnx_layout, onnx_resize, onnx_spatial
+from nvc_engines.onnx_node import OPERATORS, Kernel, Node
+
+OPERATOR_MODULES: Final = (onnx_elementwise, onnx_layout, onnx_resize, onnx_spatial)
+"""Importing these fills ``OPERATORS``."""
+
+MIN_OPSET: Final = 13
+
+
+class _Step(NamedTuple):
+    node: Node
+    kernel: Kernel
+    first_host_input: int
+    dead: tuple[str, ...]
+    """Values that no later step needs."""
+
+
+class Program:
+    """An ONNX graph ready to run on one device at any shape."""
+
+    def __init__(
+        self, name: str, onnx_bytes: bytes, device: torch.device, *, channels_last: bool = False
+    ) -> None:
+        """Build the program. Raises ``EngineError`` for a graph it cannot run."""
+        try:
+            model = onnx.load_from_string(onnx_bytes)
+        except Exception as error:
+            raise EngineError(f"graph {name!r} is not an ONNX model: {error}") from error
+        self.name = name
+        self._device = device
+        self._channels_last = channels_last
+        self.outputs = tuple(value.name for value in model.graph.output)
+        self._constants: dict[str, torch.Tensor] = {}
+        opset = _opset_of(name, model)
+        nodes = []
+        for tensor in model.graph.initializer:
+            self._constants[tensor.name] = self._constant(tensor.name, tensor)
+        for proto in model.graph.node:
+            if proto.op_type == "Constant" and proto.domain in ("", "ai.onnx"):
+                self._constants[proto.output[0]] = self._constant(
+                    proto.output[0], _constant_value(name, proto)
+                )
+            else:
+                nodes.append(_node_from_proto(name, proto, opset))
+        _check_operators(name, nodes)
+        self._steps = _steps_from_nodes(nodes, keep={*self.outputs, *self._constants})
+
+    def _constant(self, name: str, value: Any) -> torch.Tensor:
+        try:
+            array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+            tensor = torch.from_numpy(np.array(array))
+        except Exception as error:
+            raise EngineError(
+                f"graph {self.name!r} has the constant {name!r} in a form the torch engine cannot "
+                f"read ({error}); export it with its weights inside, as plain numbers"
+            ) from error
+        return self._placed(tensor) if tensor.is_floating_point() else tensor
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self._channels_last and tensor.ndim == 4:
+            return tensor.to(self._device, memory_format=torch.channels_last)
+        return tensor.to(self._device)
+
+    def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the outputs by name: contiguous NCHW tensors that share memory with nothing.
+
+        Raises ``EngineError`` naming the node that failed.
+        """
+        values = dict(self._constants)
+        for name, tensor in inputs.items():
+            values[name] = self._placed(tensor)
+        for step in self._steps:
+            arguments = [values[name] if name else None for name in step.node.inputs]
+            if self._device.type != "cpu":
+                self._gather_on_device(arguments, step.first_host_input)
+            try:
+                results = step.kernel(*arguments)
+            except Exception as error:
+                raise EngineError(
+                    f"the torch engine failed in graph {self.name!r} at {step.node.op} node "
+                    f"{step.node.name!r}, given {_shapes_text(arguments)}: {error}"
+                ) from error
+            if isinstance(results, torch.Tensor):
+                results = (results,)
+            values.update(zip(step.node.outputs, results, strict=False))
+            for name in step.dead:
+                values.pop(name, None)
+        taken = {tensor.untyped_storage().data_ptr() for tensor in inputs.values()}
+        taken |= {tensor.untyped_storage().data_ptr() for tensor in self._constants.values()}
+        return {name: self._owned(values[name], taken) for name in self.outputs}
+
+    def _gather_on_device(self, arguments: list[torch.Tensor | None], first_host: int) -> None:
+        """Move the data inputs to the device if any of them is there, in place."""
+        data = [tensor for tensor in arguments[:first_host] if tensor is not None]
+        if any(tensor.device.type != "cpu" for tensor in data):
+            for position, tensor in enumerate(arguments[:first_host]):
+                arguments[position] = None if tensor is None else tensor.to(self._device)
+
+    def _owned(self, tensor: torch.Tensor, taken: set[int]) -> torch.Tensor:
+        """Return an output as a tensor of its own, and add its memory to ``taken``."""
+        tensor = tensor.to(self._device).contiguous()
+        storage = tensor.untyped_storage()
+        shared = storage.data_ptr() in taken
+        if shared or storage.nbytes() != tensor.numel() * tensor.element_size():
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+
+def _opset_of(name: str, model: Any) -> int:
+    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    opset = int(max(versions, default=0))
+    if opset < MIN_OPSET:
+        raise EngineError(
+            f"graph {name!r} uses ONNX opset {opset}; the torch engine needs {MIN_OPSET} or later: "
+            "export it again"
+        )
+    return opset
+
+
+def _constant_value(graph: str, proto: Any) -> Any:
+    attribute = proto.attribute[0]
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return value
+    if attribute.name in ("value_float", "value_floats"):
+        return np.array(value, np.float32)
+    if attribute.name in ("value_int", "value_ints"):
+        return np.array(value, np.int64)
+    raise EngineError(
+        f"graph {graph!r} has the constant {proto.output[0]!r} as {attribute.name}; the torch "
+        "engine reads numbers only"
+    )
+
+
+def _node_from_proto(graph: str, proto: Any, opset: int) -> Node:
+    attributes = {}
+    for attribute in proto.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, onnx.GraphProto):
+            raise EngineError(
+                f"graph {graph!r} has control flow ({proto.op_type}), which the torch engine does "
+                "not run; use another engine, such as ort:cpu"
+            )
+        is_tensor = isinstance(value, onnx.TensorProto)
+        attributes[attribute.name] = numpy_helper.to_array(value) if is_tensor else value
+    foreign = proto.domain not in ("", "ai.onnx")
+    return Node(
+        op=f"{proto.domain}:{proto.op_type}" if foreign else proto.op_type,
+        name=proto.name or next(iter(proto.output), ""),
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes=attributes,
+        opset=opset,
+    )
+
+
+def _check_operators(graph: str, nodes: list[Node]) -> None:
+    unknown = sorted({node.op for node in nodes} - OPERATORS.keys())
+    if unknown:
+        raise EngineError(
+            f"graph {graph!r} needs operators that the torch engine does not have: "
+            f"{', '.join(unknown)}; use another engine, such as ort:cpu"
+        )
+
+
+def _steps_from_nodes(nodes: list[Node], keep: set[str]) -> list[_Step]:
+    steps = []
+    needed = set(keep)
+    for node in reversed(nodes):
+        operator = OPERATORS[node.op]
+        kernel = operator.build(node)
+        node.check_all_read()
+        touched = {name for name in (*node.inputs, *node.outputs) if name}
+        steps.append(_Step(node, kernel, operator.first_host_input, tuple(touched - needed)))
+        needed |= touched
+    return steps[::-1]
+
+
+def _shapes_text(arguments: list[torch.Tensor | None]) -> str:
+    return ", ".join("none" if item is None else str(tuple(item.shape)) for item in arguments)

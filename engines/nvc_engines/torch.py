@@ -1,0 +1,184 @@
+"""PyTorch on the CPU or an NVIDIA GPU, through the interpreter of ``onnx_interpreter``.
+
+torch keeps precision, threads and kernel choice in process-wide switches. They are set for
+the time of each run and put back after it, so that opening this engine changes nothing for
+other code in the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from nvc_errors import EngineError, EngineUnavailableError
+
+from nvc_engines.checks import check_arrays, check_input, check_names, check_shapes, float32_array
+from nvc_engines.host import cpu_name, usable_threads
+from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
+from nvc_engines.onnx_interpreter import Program
+from nvc_engines.onnx_signature import read_signature
+from nvc_engines.spec import EngineSpec
+
+_SWITCHES_LOCK: Final = threading.RLock()
+"""The switches belong to the process: one torch engine runs at a time."""
+
+
+class TorchEngine(Engine):
+    """PyTorch; tensors are numpy arrays on the CPU and torch tensors on a GPU."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        """Open the engine. Raises ``EngineUnavailableError`` if CUDA is asked for and absent."""
+        self._device = torch.device(spec.device)
+        self._channels_last = spec.options.get("channels_last", "0") == "1"
+        self._mkldnn = spec.options.get("mkldnn", "1") == "1"
+        self._programs: dict[str, Program] | None = {}
+        flags = {"channels_last": "on" if self._channels_last else "off"}
+        threads = 0
+        if spec.device == "cuda":
+            if not torch.cuda.is_available():
+                raise EngineUnavailableError(
+                    f"{spec} finds no CUDA device with PyTorch {torch.__version__}: it needs an "
+                    "NVIDIA GPU, its driver (check nvidia-smi) and a PyTorch built for CUDA"
+                )
+            device_name = torch.cuda.get_device_name()
+            flags |= {"tf32": "off", "cudnn_deterministic": "on", "cudnn_benchmark": "off"}
+        else:
+            device_name = f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
+            threads = int(spec.options.get("threads", usable_threads()))
+            flags |= {"bf16": "off", "mkldnn": "on" if self._mkldnn else "off"}
+        self.info = EngineInfo(
+            spec=spec,
+            backend_version=f"torch {torch.__version__}",
+            device_name=device_name,
+            flags=flags,
+            threads=threads,
+        )
+
+    def load(self, source: GraphSource, shapes: Mapping[str, Shape]) -> Graph:
+        """See ``Engine.load``. One program serves every shape of a source."""
+        if self._programs is None:
+            raise EngineError(f"{self.info.spec} is closed; open it again to load graphs")
+        signature = read_signature(source.name, source.onnx)
+        fitted = check_shapes(source.name, signature.inputs, shapes)
+        program = self._programs.get(source.sha256)
+        if program is None:
+            program = Program(
+                source.name, source.onnx, self._device, channels_last=self._channels_last
+            )
+            self._programs[source.sha256] = program
+        graph = _HostGraph if self._device.type == "cpu" else _DeviceGraph
+        return graph(self, source.name, program, fitted)
+
+    def upload(self, array: NDArray[np.float32]) -> Tensor:
+        """See ``Engine.upload``."""
+        contiguous = float32_array(array)
+        if self._device.type == "cpu":
+            return contiguous
+        return _tensor_from_array(contiguous).to(self._device)
+
+    def download(self, tensor: Tensor) -> NDArray[np.float32]:
+        """See ``Engine.download``."""
+        return float32_array(tensor.cpu().numpy() if isinstance(tensor, torch.Tensor) else tensor)
+
+    def synchronize(self) -> None:
+        """See ``Engine.synchronize``."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def close(self) -> None:
+        """Drop the programs and their weights."""
+        self._programs = None
+
+    @contextmanager
+    def switches(self) -> Iterator[None]:
+        """Hold torch's process-wide switches where this engine needs them."""
+        wanted: list[tuple[Any, str, Any]] = [
+            (torch.backends.cudnn, "benchmark", False),
+            (torch.backends.cudnn, "deterministic", True),
+            *_full_precision_switches(),
+        ]
+        with _SWITCHES_LOCK, torch.inference_mode():
+            before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+            threads, mkldnn = torch.get_num_threads(), torch._C._get_mkldnn_enabled()
+            try:
+                for owner, name, value in wanted:
+                    setattr(owner, name, value)
+                torch._C._set_mkldnn_enabled(self._mkldnn)
+                if self.info.threads:
+                    torch.set_num_threads(self.info.threads)
+                yield
+            finally:
+                torch.set_num_threads(threads)
+                torch._C._set_mkldnn_enabled(mkldnn)
+                for owner, name, value in before:
+                    setattr(owner, name, value)
+
+
+def _full_precision_switches() -> list[tuple[Any, str, Any]]:
+    """Return (owner, attribute, value) of every switch that could lower the precision.
+
+    torch 2.9 gave each kind of kernel its own ``fp32_precision`` and made it an error to mix
+    that with the older pair of switches.
+    """
+    if hasattr(torch.backends.cudnn, "conv"):
+        backends: Any = torch.backends
+        owners = (
+            backends.cuda.matmul,
+            backends.cudnn.conv,
+            backends.mkldnn.conv,
+            backends.mkldnn.matmul,
+        )
+        return [(owner, "fp32_precision", "ieee") for owner in owners]
+    return [
+        (torch.backends.cuda.matmul, "allow_tf32", False),
+        (torch.backends.cudnn, "allow_tf32", False),
+    ]
+
+
+def _tensor_from_array(array: NDArray[np.float32]) -> torch.Tensor:
+    # torch has no read-only tensors and warns about an array that is one.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+class _HostGraph(Graph):
+    """A program on the CPU; tensors are numpy arrays."""
+
+    def __init__(
+        self, engine: TorchEngine, name: str, program: Program, shapes: dict[str, Shape]
+    ) -> None:
+        self.name = name
+        self.input_shapes = shapes
+        self.output_names = program.outputs
+        self._engine = engine
+        self._program = program
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See ``Graph.run``."""
+        arrays = check_arrays(self.name, self.input_shapes, inputs)
+        tensors = {name: _tensor_from_array(array) for name, array in arrays.items()}
+        with self._engine.switches():
+            outputs = self._program.run(tensors)
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+class _DeviceGraph(_HostGraph):
+    """A program on a GPU; tensors are torch tensors in device memory."""
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See ``Graph.run``."""
+        check_names(self.name, self.input_shapes, inputs)
+        for name, shape in self.input_shapes.items():
+            value = inputs[name]
+            if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+                raise EngineError(
+                    f"input {name!r} of graph {self.name!r} is a {type(value).__name__}; "
+                    "expected a float32 tensor from this engine's upload()"
+                )
+            check_input(self.name, name, shape, tuple(value.shape))
+        with self._engine.switches():
+            return dict(self._program.run(inputs))
