@@ -1,0 +1,287 @@
+"""Codes the symbols of a frame: one range coder, one payload, one flush per frame.
+
+The coding steps of a frame's program follow one another in the same payload; encoder and decoder
+call the same steps in the same order. Within a step, elements that share a table are coded as one
+array, which is what makes this fast. Section 5 of ``docs/bitstream.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+from nvc_errors import CalibrationError, EngineError, StreamError
+
+from nvc_runtime.entropy.digest import FrameDigest
+from nvc_runtime.entropy.escape import decode_escapes, encode_escapes
+from nvc_runtime.entropy.grouping import groups_from_levels
+from nvc_runtime.entropy.payload import shortest_payload, words_from_payload
+from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable, TableSet
+
+_half: Any = constriction.stream.model.Uniform(2)
+
+
+class FrameEncoder:
+    """Writes the entropy payload of one frame."""
+
+    def __init__(self) -> None:
+        self._coder: Any = constriction.stream.queue.RangeEncoder()
+        self._digest = FrameDigest()
+        self._level_checks = bytearray()
+
+    def encode_scale(
+        self,
+        symbols: NDArray[np.int32],
+        levels: NDArray[np.uint8],
+        tables: TableSet,
+        skip_level: int,
+    ) -> None:
+        """Code symbols with a scale prior.
+
+        Args:
+            symbols: int32, any shape, -2**20..2**20. Where the level is at most `skip_level` the
+                symbol is ignored; a decoder gets 0.
+            levels: uint8, the same shape.
+            tables: one table per level.
+            skip_level: -1 (everything is coded)..254.
+
+        Raises:
+            ValueError: shapes or types are not as described, or a level has no table.
+            EngineError: a symbol is outside its range: no working network produces one.
+
+        """
+        if symbols.shape != levels.shape:
+            raise ValueError(f"symbols are {symbols.shape}, but levels are {levels.shape}")
+        plan = groups_from_levels(levels, skip_level, tables)
+        ordered = _checked(symbols).reshape(-1).take(plan.order)
+        _check_range(ordered)
+        self._level_checks.append(plan.crc & 0xFF)
+        self._digest.add_levels(plan.crc)
+        self._digest.add_symbols(ordered)
+        start = 0
+        for level, count in plan.groups:
+            self._encode_group(ordered[start : start + count], tables[level])
+            start += count
+
+    def encode_factorized(self, symbols: NDArray[np.int32], tables: TableSet) -> None:
+        """Code symbols with a factorised prior.
+
+        Args:
+            symbols: int32 (C, H, W), -2**20..2**20.
+            tables: C tables, one per channel.
+
+        Raises:
+            ValueError: shape or type is not as described.
+            EngineError: a symbol is outside its range.
+
+        """
+        if symbols.ndim != 3 or symbols.shape[0] != len(tables):
+            raise ValueError(f"symbols are {symbols.shape}, expected ({len(tables)}, H, W)")
+        channels = np.ascontiguousarray(_checked(symbols)).reshape(symbols.shape[0], -1)
+        _check_range(channels)
+        self._digest.add_symbols(channels)
+        if channels.size:
+            for channel, table in zip(channels, tables, strict=True):
+                self._encode_group(channel, table)
+
+    @property
+    def digest(self) -> int:
+        """Digest of all levels and symbols so far, u32."""
+        return self._digest.value
+
+    @property
+    def level_checks(self) -> bytes:
+        """The level checks of the scale-prior steps so far, one byte each."""
+        return bytes(self._level_checks)
+
+    def bits_so_far(self) -> float:
+        """Information coded so far, in bits; differences give the size of single steps."""
+        position, (_, width) = self._coder.pos()
+        return float(32 * position + 64 - math.log2(width))
+
+    def finish(self) -> bytes:
+        """Return the payload. The encoder stays as it is."""
+        position, (lower, width) = self._coder.pos()
+        return shortest_payload(self._coder.get_compressed(), position, lower, width)
+
+    def _encode_group(self, symbols: NDArray[np.int32], table: FrequencyTable) -> None:
+        entries = symbols - np.int32(table.offset)
+        # Seen as unsigned, symbols below the table are beyond it too.
+        outside = entries.view(np.uint32) >= table.escape
+        if outside.any():
+            entries[outside] = table.escape
+            self._coder.encode(entries, table.model)
+            encode_escapes(symbols[outside], table, self._coder.encode)
+        else:
+            self._coder.encode(entries, table.model)
+
+
+class FrameDecoder:
+    """Reads the entropy payload of one frame.
+
+    Whatever the payload holds, a step returns symbols of the right shape or raises; memory and
+    time depend on the shapes asked for, never on the payload.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        """Start at the first step.
+
+        Raises:
+            StreamError: the payload ends in a zero byte, which no encoder writes.
+
+        """
+        if payload[-1:] == b"\0":
+            raise StreamError(
+                "entropy payload: found a zero byte at its end, expected none; the stream is "
+                "damaged or not from a conforming encoder"
+            )
+        self._coder: Any = constriction.stream.queue.RangeDecoder(words_from_payload(payload))
+        self._digest = FrameDigest()
+        self._steps = 0
+
+    def decode_scale(
+        self,
+        levels: NDArray[np.uint8],
+        tables: TableSet,
+        skip_level: int,
+        *,
+        expected_check: int | None = None,
+    ) -> NDArray[np.int32]:
+        """Return the symbols of a scale-prior step: int32, the shape of `levels`.
+
+        Args:
+            levels: uint8, any shape.
+            tables: one table per level.
+            skip_level: -1..254; symbols are 0 where the level is at most this.
+            expected_check: the step's level check in the packet; None to go without.
+
+        Raises:
+            ValueError: an argument is not as described, or a level has no table.
+            CalibrationError: the levels are not those of the encoder.
+            StreamError: the payload is damaged.
+
+        """
+        plan = groups_from_levels(levels, skip_level, tables)
+        check = plan.crc & 0xFF
+        if expected_check is not None and check != expected_check:
+            raise CalibrationError(
+                f"coding step {self._steps + 1}: found level check {check:#04x}, the stream "
+                f"has {expected_check:#04x}: this engine drifts by more than the stream's epsilon; "
+                "decode with another engine or encode with a larger epsilon"
+            )
+        ordered = np.empty(plan.order.size, dtype=np.int32)
+        start = 0
+        for level, count in plan.groups:
+            self._decode_group(tables[level], ordered[start : start + count])
+            start += count
+        self._digest.add_levels(plan.crc)
+        self._digest.add_symbols(ordered)
+        self._steps += 1
+        symbols = np.zeros(levels.size, dtype=np.int32)
+        symbols[plan.order] = ordered
+        return symbols.reshape(levels.shape)
+
+    def decode_factorized(self, shape: tuple[int, int, int], tables: TableSet) -> NDArray[np.int32]:
+        """Return the symbols of a factorised step: int32 (C, H, W).
+
+        Args:
+            shape: C, H, W.
+            tables: C tables, one per channel.
+
+        Raises:
+            ValueError: there are not C tables.
+            StreamError: the payload is damaged.
+
+        """
+        if len(shape) != 3 or shape[0] != len(tables) or min(shape) < 0:
+            raise ValueError(f"shape is {shape}, expected ({len(tables)}, H, W)")
+        symbols = np.empty((shape[0], shape[1] * shape[2]), dtype=np.int32)
+        if symbols.size:
+            for channel, table in zip(symbols, tables, strict=True):
+                self._decode_group(table, channel)
+        self._digest.add_symbols(symbols)
+        self._steps += 1
+        return symbols.reshape(shape)
+
+    @property
+    def digest(self) -> int:
+        """Digest of all levels and symbols so far, u32."""
+        return self._digest.value
+
+    def finish(self, *, expected_digest: int | None = None) -> None:
+        """Check, after the last step, that the payload ends here too.
+
+        Args:
+            expected_digest: the digest in the frame's packet; None to go without.
+
+        Raises:
+            CalibrationError: the decoded levels or symbols are not those of the encoder.
+            StreamError: the payload goes on.
+
+        """
+        if expected_digest is not None and self.digest != expected_digest:
+            raise CalibrationError(
+                f"frame digest: found {self.digest:#010x}, the stream has {expected_digest:#010x}: "
+                "the decoded symbols are not the encoder's; this engine drifts by more than the "
+                "stream's epsilon; decode with another engine or encode with a larger epsilon"
+            )
+        if not self._is_exhausted():
+            raise StreamError(
+                "entropy payload: found more bytes than the frame's symbols need; the stream is "
+                "damaged or was made with another bundle"
+            )
+
+    def _decode_group(self, table: FrequencyTable, out: NDArray[np.int32]) -> None:
+        entries = self._decode(table.model, out.size)
+        np.add(entries, np.int32(table.offset), out=out)
+        escaped = np.flatnonzero(entries == table.escape)
+        if escaped.size:
+            out[escaped] = decode_escapes(escaped.size, table, self._decode)
+
+    def _decode(self, model: Any, amount: int | NDArray[np.int32]) -> NDArray[np.int32]:
+        """Decode; whatever constriction makes of a damaged payload becomes a StreamError."""
+        try:
+            entries: NDArray[np.int32] = self._coder.decode(model, amount)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+            raise
+        except BaseException as error:  # a panic in Rust derives from BaseException
+            raise StreamError(
+                f"entropy payload: cannot be decoded ({error}); the stream is damaged or was made "
+                "with another bundle"
+            ) from error
+        return entries
+
+    def _is_exhausted(self) -> bool:
+        """Whether at most one word is unread.
+
+        constriction tells that all words are read only while its state is close to the lower end
+        of the interval, and the shortest payload may lie anywhere inside. Halving the interval, on
+        a copy, brings the two together before more than one further word is read.
+        """
+        probe = self._coder.clone()
+        for _ in range(33):
+            if probe.maybe_exhausted():
+                return True
+            try:
+                probe.decode(_half)
+            except AssertionError:
+                # The state lies in the sliver of the interval that no further symbol can use.
+                return True
+        return False
+
+
+def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:
+    if symbols.dtype != np.int32:
+        raise ValueError(f"symbols are {symbols.dtype}, expected int32")
+    return symbols
+
+
+def _check_range(symbols: NDArray[np.int32]) -> None:
+    if symbols.size and not -SYMBOL_LIMIT <= symbols.min() <= symbols.max() <= SYMBOL_LIMIT:
+        raise EngineError(
+            f"latent: found symbols {int(symbols.min())}..{int(symbols.max())}, expected them "
+            f"within {-SYMBOL_LIMIT}..{SYMBOL_LIMIT}; check the engine and the bundle's weights"
+        )
