@@ -2,8 +2,8 @@
 
 A range coder ends with an interval; any number inside identifies the message. constriction
 seals with whole 32-bit words. Read as a binary fraction, most significant byte first and
-continued by zeros, a shorter number almost always lies in the same interval: this saves about
-four bytes a frame. Section 5 of ``docs/bitstream.md``.
+continued by zeros, a shorter number usually lies in the same interval: this saves about
+two bytes a frame. Section 5 of ``docs/bitstream.md``.
 """
 
 from __future__ import annotations
