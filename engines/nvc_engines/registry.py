@@ -6,10 +6,11 @@ import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from nvc_errors import EngineError, EngineUnavailableError, NvcError
+from nvc_errors import EngineUnavailableError, NvcError
 
+from nvc_engines.cuda_buffers import CudaBuffers
 from nvc_engines.gpus import TENSORRT, TENSORRT_RTX, gpu_from_device
 from nvc_engines.interface import Engine
 from nvc_engines.probe_graph import check_precision
@@ -89,10 +90,9 @@ def probe_engines() -> list[EngineProbe]:
 def _probe(name: str) -> EngineProbe:
     if name.endswith(GPU_DEVICE):
         backend = name.removesuffix(f":{GPU_DEVICE}")
-        try:
-            gpu = _gpu_of_this_machine(backend)
-        except EngineUnavailableError as error:
-            return EngineProbe(name, False, str(error))
+        gpu, missing = _compiled_engine_here(backend)
+        if missing:
+            return EngineProbe(name, False, "; ".join(missing))
         name = f"{backend}:{gpu}"
     try:
         with open_engine(name) as engine:
@@ -109,23 +109,22 @@ def _probe(name: str) -> EngineProbe:
     return EngineProbe(name, True, detail)
 
 
-def _gpu_of_this_machine(backend: str) -> str:
+def _compiled_engine_here(backend: str) -> tuple[str, list[str]]:
+    """Return the name of this machine's GPU, and everything that ``backend`` misses here."""
+    missing = []
     try:
-        torch: Any = importlib.import_module("torch")
+        importlib.import_module(_BACKENDS[backend].module)
     except (ImportError, OSError) as error:
-        raise EngineUnavailableError(
-            f"{backend} keeps its buffers in PyTorch, which cannot be imported ({error}): "
-            f'pip install "nvc[{_BACKENDS[backend].extra}]"'
-        ) from error
-    if not torch.cuda.is_available():
-        raise EngineUnavailableError(
-            f"{backend} needs an NVIDIA GPU and a PyTorch with CUDA; PyTorch {torch.__version__} "
-            "finds no device"
-        )
-    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    gpu = gpu_from_device(name, capability)
+        missing.append(f'{error}: pip install "nvc[{_BACKENDS[backend].extra}]"')
+    try:
+        buffers = CudaBuffers()
+    except EngineUnavailableError as error:
+        return "", [*missing, str(error)]
+    gpu = gpu_from_device(buffers.device_name, buffers.capability)
     if gpu is None:
-        raise EngineError(f"{name} (compute capability {capability}) is not in the GPU table")
-    if backend not in gpu.backends:
-        raise EngineUnavailableError(f"{backend} cannot target {name}: {gpu.note}")
-    return gpu.name
+        missing.append(
+            f"{buffers.device_name} (compute capability {buffers.capability}) is not in the table"
+        )
+    elif backend not in gpu.backends:
+        missing.append(f"{backend} cannot target {buffers.device_name}: {gpu.note}")
+    return gpu.name if gpu else "", missing

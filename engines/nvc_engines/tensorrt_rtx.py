@@ -1,0 +1,73 @@
+"""TensorRT for RTX: plans compiled for a compute capability, kernels chosen on the device.
+
+Two things would let results change while a stream is decoded or between two processes. By
+default kernels for a concrete shape are compiled in the background and replace the general
+ones when they are ready: here they are compiled before the first run. And the choice is kept
+in a runtime cache beside the plan, which also saves its time at the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+import tensorrt_rtx
+from nvc_errors import OutputError
+
+from nvc_engines.compiled import CompiledEngine
+from nvc_engines.interface import GraphSource
+from nvc_engines.plans import plan_path, write_whole
+from nvc_engines.spec import EngineSpec
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class TensorRtRtxEngine(CompiledEngine):
+    """TensorRT for RTX, with its runtime cache in ``<graph>.cache`` beside the plan."""
+
+    def __init__(self, spec: EngineSpec, engines_dir: Path | None) -> None:
+        """Open the engine. Raises ``EngineUnavailableError`` if it cannot run here."""
+        keep = spec.options.get("cache", "1") == "1"
+        flags = {"kernel_specialization": "eager", "runtime_cache": "on" if keep else "off"}
+        super().__init__(spec, engines_dir, tensorrt_rtx, flags)
+        self._keep_cache = keep
+        self._caches: dict[Path, tuple[Any, bytes]] = {}
+
+    def create_context(self, source: GraphSource, plan: Any) -> Any:
+        """Return an execution context whose kernels are compiled at once, not later."""
+        config = plan.create_runtime_config()
+        strategies = self.library.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        if self._keep_cache:
+            config.set_runtime_cache(self._cache_of(source, config))
+        return plan.create_execution_context(config)
+
+    def _cache_of(self, source: GraphSource, config: Any) -> Any:
+        assert self.engines_dir is not None
+        path = plan_path(self.engines_dir, source.name).with_suffix(".cache")
+        if path not in self._caches:
+            cache = config.create_runtime_cache()
+            try:
+                blob = path.read_bytes()
+            except OSError:
+                blob = b""
+            # A cache of another driver or GPU is refused by the library: it starts empty.
+            if not (blob and cache.deserialize(blob)):
+                blob = b""
+            self._caches[path] = cache, blob
+        return self._caches[path][0]
+
+    def close(self) -> None:
+        """Save the runtime caches that have grown, then release the device."""
+        self.synchronize()
+        for path, (cache, before) in self._caches.items():
+            memory = cache.serialize()
+            blob = b"" if memory is None else bytes(memory)
+            if blob and blob != before:
+                try:
+                    write_whole(path, blob)
+                except OutputError as error:
+                    _LOG.warning("kernels are chosen again at the next start: %s", error)
+        self._caches.clear()
+        super().close()
