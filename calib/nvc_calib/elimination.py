@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from nvc_calib.hashrows import block_numbers, hash_words
 
 _TOP = 1 << 63
+_SPARE_COLUMNS = 24
+_PARITY = (np.array([value.bit_count() for value in range(1 << 16)]) & 1).astype(np.uint64)
 _SHRINK_EVERY = 16
-_CHUNK_WORDS = 1 << 16
+_CHUNK_WORDS = 1 << 17
 """Blocks are eliminated together in chunks of about this size, which stay in cache."""
 
 
 def solve_one(positions: NDArray[np.int64], answers: NDArray[np.bool_]) -> int | None:
     """Solve one block under seed 0: the solution as an integer, column c being bit c.
 
-    None if the rows contradict each other in all columns tried (probability below 2**-60).
+    None if the rows contradict each other in all columns tried (probability below 2**-24).
     """
-    words = positions.size // 64 + 2
+    words = (positions.size + _SPARE_COLUMNS) // 64 + 1
     rows = hash_words(positions, 0, words)
     _store_answers(rows[-1], answers)
     signed = rows.view(np.int64)
@@ -38,19 +40,22 @@ def solve_one(positions: NDArray[np.int64], answers: NDArray[np.bool_]) -> int |
         while value == 0 and word < words - 1:
             word += 1
             value = int(rows[word, key])
-        low = value & -value
-        bit = low.bit_length() - 1
+        bit = (value & -value).bit_length() - 1
+        pivots.append(64 * word + bit)
         if word == words - 1 and bit in (-1, 63):
             if bit == 63:
                 return None
-            pivots.append(-1)
-            continue
-        pivots.append(64 * word + bit)
-        hit = (signed[word] << (63 - bit)) >> 63  # all ones where the pivot column is set
-        hit[key] = 0
-        signed[word:] ^= hit & signed[word:, key, None]
-    stored = (rows[-1] >> np.uint64(63)).tolist()
-    return sum(1 << pivot for pivot, bit in zip(pivots, stored, strict=True) if bit and pivot >= 0)
+            continue  # the row says 0 = 0
+        later = signed[word:, key + 1 :]
+        hit = (later[0] << (63 - bit)) >> 63  # all ones where the pivot column is set
+        later ^= hit & signed[word:, key, None]
+    solution = 1 << (64 * words - 1)  # meets the bit to store, so that a parity includes it
+    by_key = np.ascontiguousarray(rows.T).astype("<u8")
+    for key in range(positions.size - 1, -1, -1):
+        row = int.from_bytes(by_key[key].tobytes(), "little")
+        if (row & solution).bit_count() & 1:
+            solution |= 1 << pivots[key]
+    return solution & ((1 << (64 * words - 1)) - 1)
 
 
 def solve_blocks(
@@ -65,29 +70,24 @@ def solve_blocks(
     None if a block is too full or needs more than ``max_columns`` columns.
     """
     blocks = block_numbers(positions, seed, block_count)
-    order = np.argsort(blocks, kind="stable")
     counts = np.bincount(blocks, minlength=block_count)
     largest = int(counts.max())
     if largest > max_columns - 64:
         return None
-    words = largest // 64 + 2
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
-    solution = np.zeros((block_count, words), dtype=np.uint64)
-    chunk = max(1, _CHUNK_WORDS // (words * largest))
-    for begin in range(0, block_count, chunk):
-        end = min(begin + chunk, block_count)
-        chosen = order[starts[begin] : starts[end]]
-        lane = blocks[chosen] - begin
-        slot = np.arange(starts[begin], starts[end]) - starts[blocks[chosen]]
-        rows = np.zeros((words, end - begin, int(counts[begin:end].max())), dtype=np.uint64)
-        keyed = hash_words(positions[chosen], seed, words)
-        _store_answers(keyed[-1], answers[chosen])
-        rows[:, lane, slot] = keyed
-        part = _eliminate(rows)
-        if part is None:
-            return None
-        solution[begin:end] = part
-    return solution
+    words = (largest + _SPARE_COLUMNS) // 64 + 1
+    # Lanes are blocks by ascending size, so that blocks eliminated together waste few rows.
+    block_of_lane = np.argsort(counts, kind="stable")
+    lane_of_block = np.empty_like(block_of_lane)
+    lane_of_block[block_of_lane] = np.arange(block_count)
+    order = np.argsort(blocks, kind="stable")
+    starts = np.cumsum(counts) - counts
+    slot = np.arange(order.size) - starts[blocks[order]]
+    keyed = hash_words(positions[order], seed, words)
+    _store_answers(keyed[-1], answers[order])
+    rows = np.zeros((words, block_count, largest), dtype=np.uint64)
+    rows[:, lane_of_block[blocks[order]], slot] = keyed
+    solved = _eliminate(rows, counts[block_of_lane])
+    return None if solved is None else solved[lane_of_block]
 
 
 def _store_answers(last_word: NDArray[np.uint64], answers: NDArray[np.bool_]) -> None:
@@ -95,16 +95,32 @@ def _store_answers(last_word: NDArray[np.uint64], answers: NDArray[np.bool_]) ->
     last_word |= answers.astype(np.uint64) << np.uint64(63)
 
 
-def _eliminate(rows: NDArray[np.uint64]) -> NDArray[np.uint64] | None:
+def _eliminate(rows: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.uint64] | None:
     """Solve all lanes of ``rows``, uint64 (words, lanes, keys), in step; overwrites it.
 
-    Rows of zeros are padding. Returns uint64 (lanes, words), None on a contradiction.
+    Lane b has ``counts[b]`` rows, ascending in b; rows of zeros pad it.
+    Returns uint64 (lanes, words), None on a contradiction.
     """
     words, lanes, keys = rows.shape
-    lane = np.arange(lanes)
     pivot_word = np.zeros((keys, lanes), dtype=np.int64)
     pivot_bit = np.zeros((keys, lanes), dtype=np.uint64)
-    scratch = np.empty_like(rows)
+    chunk = max(1, _CHUNK_WORDS // (words * keys))
+    for begin in range(0, lanes, chunk):
+        part = slice(begin, begin + chunk)
+        largest = int(counts[part].max())
+        _reduce_forward(rows[:, part, :largest], pivot_word[:, part], pivot_bit[:, part])
+    if ((pivot_word == words - 1) & (pivot_bit == np.uint64(_TOP))).any():
+        return None
+    return _substitute_back(rows, pivot_word, pivot_bit)
+
+
+def _reduce_forward(
+    rows: NDArray[np.uint64], pivot_word: NDArray[np.int64], pivot_bit: NDArray[np.uint64]
+) -> None:
+    """Clear each row's pivot, its lowest set bit, in all later rows of its lane."""
+    words, lanes, keys = rows.shape
+    lane = np.arange(lanes)
+    scratch = np.empty(lanes * keys, dtype=np.uint64)
     low_word = 0
     for key in range(keys):
         if key % _SHRINK_EVERY == 0:
@@ -117,17 +133,29 @@ def _eliminate(rows: NDArray[np.uint64]) -> NDArray[np.uint64] | None:
         word += low_word
         pivot_word[key] = word
         pivot_bit[key] = bit
-        hit = (rows[word, lane] & bit[:, None]) != 0
-        hit[:, key] = False
-        mask = np.negative(hit.astype(np.int64)).view(np.uint64)
-        change = scratch[low_word:]
-        np.bitwise_and(pivot_row[:, :, None], mask, out=change)
-        rows[low_word:] ^= change
-    stored = (rows[-1].T >> np.uint64(63)).astype(np.bool_)
-    contradiction = (pivot_word == words - 1) & (pivot_bit == np.uint64(_TOP))
-    if contradiction.any():
-        return None
-    solution = np.zeros((lanes, words), dtype=np.uint64)
-    key_of, lane_of = np.nonzero(stored)
-    np.bitwise_or.at(solution, (lane_of, pivot_word[key_of, lane_of]), pivot_bit[key_of, lane_of])
-    return solution
+        hit = (rows[word, lane, key + 1 :] & bit[:, None]) != 0
+        mask = np.negative(hit.view(np.int8), dtype=np.int64).view(np.uint64)
+        change = scratch[: mask.size].reshape(mask.shape)
+        for offset, pivot in enumerate(pivot_row):  # word by word: the scratch stays in cache
+            later = rows[low_word + offset, :, key + 1 :]
+            np.bitwise_and(mask, pivot[:, None], out=change)
+            later ^= change
+
+
+def _substitute_back(
+    rows: NDArray[np.uint64], pivot_word: NDArray[np.int64], pivot_bit: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Read the solution off reduced rows, last row first: uint64 (lanes, words)."""
+    words, lanes, keys = rows.shape
+    lane = np.arange(lanes)
+    by_key = np.ascontiguousarray(rows.transpose(2, 0, 1))
+    solution = np.zeros((words, lanes), dtype=np.uint64)
+    solution[-1] = _TOP  # meets the bit to store, so that a parity includes it
+    for key in range(keys - 1, -1, -1):
+        parity = np.bitwise_xor.reduce(by_key[key] & solution, axis=0)
+        parity ^= parity >> np.uint64(32)
+        parity ^= parity >> np.uint64(16)
+        odd = _PARITY[parity.astype(np.uint16)]
+        solution[pivot_word[key], lane] |= pivot_bit[key] * odd
+    solution[-1] &= np.uint64(_TOP - 1)
+    return np.ascontiguousarray(solution.T)

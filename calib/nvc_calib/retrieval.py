@@ -35,11 +35,11 @@ from nvc_calib.hashrows import block_numbers, hash_words
 
 SINGLE_BLOCK_BYTES = 64
 """Up to this length the side information is one block."""
-TARGET_BLOCK_KEYS = 288
+TARGET_BLOCK_KEYS = 200
 MAX_BLOCK_COLUMNS = 1024
 SEED_COUNT = 4
 
-_MIN_BASE_COLUMNS = 192
+_MIN_BASE_COLUMNS = 128
 _BASE_STEP = 4
 _BASE_COUNT = 64
 _RICE_BITS = 4
@@ -107,10 +107,10 @@ def unpack_blocks(data: bytes, size: int) -> RetrievalBlocks:
     if len(data) <= SINGLE_BLOCK_BYTES:
         if data and data[-1] == 0:
             raise DamagedInputError("calibration data ends in a zero byte; it is damaged")
-        padded = data + bytes(-len(data) % 8)
+        padded = data.ljust(8 * max(1, (len(data) + 7) // 8), b"\0")
         solution = np.frombuffer(padded, dtype="<u8").astype(np.uint64)
         return RetrievalBlocks(0, solution.reshape(1, -1))
-    return _unpack_many(data)
+    return _unpack_many(data, size // _MIN_BASE_COLUMNS + 2)
 
 
 def _pack_blocks(seed: int, solution: NDArray[np.uint64]) -> bytes:
@@ -123,23 +123,23 @@ def _pack_blocks(seed: int, solution: NDArray[np.uint64]) -> bytes:
     unary = np.zeros(int(quotients.sum()) + columns.size, dtype=np.uint8)
     unary[np.cumsum(quotients + 1) - 1] = 1
     stored = np.unpackbits(solution.astype("<u8").view(np.uint8), axis=1, bitorder="little")
-    used = np.arange(stored.shape[1]) < columns[:, None]
+    sent = np.arange(stored.shape[1]) < columns[:, None] - 1  # the highest bit is 1
     low_bits = bits_from_fields(folded & ((1 << _RICE_BITS) - 1), _RICE_BITS)
     head = pack_varint(columns.size) + bytes([base_code | seed << 6])
-    packed = head + pack_bits(np.concatenate([low_bits, unary, stored[used]]))
+    packed = head + pack_bits(np.concatenate([low_bits, unary, stored[sent]]))
     # Longer than a single block can be: the length tells the two layouts apart.
     return packed.ljust(SINGLE_BLOCK_BYTES + 1, b"\0")
 
 
-def _unpack_many(data: bytes) -> RetrievalBlocks:
+def _unpack_many(data: bytes, max_blocks: int) -> RetrievalBlocks:
     block_count, offset = unpack_varint(data, 0, "number of blocks")
     head = data[offset]  # there are more than SINGLE_BLOCK_BYTES bytes
     bits = unpack_bits(memoryview(data)[offset + 1 :])
     low_end = _RICE_BITS * block_count
-    if block_count < 2 or low_end + block_count > bits.size:
+    if not 2 <= block_count <= max_blocks or low_end + block_count > bits.size:
         raise DamagedInputError(
             f"calibration data of {len(data)} bytes announces {block_count} blocks; "
-            "expected at least 2 that fit"
+            f"expected 2 to {max_blocks} that fit"
         )
     stops = np.flatnonzero(bits[low_end:])[:block_count]
     if stops.size < block_count:
@@ -154,7 +154,7 @@ def _unpack_many(data: bytes) -> RetrievalBlocks:
             f"columns; expected 0 to {MAX_BLOCK_COLUMNS}"
         )
     start = low_end + int(stops[-1]) + 1
-    end = start + int(columns.sum())
+    end = start + int(np.maximum(columns - 1, 0).sum())
     used_bytes = offset + 1 + (end + 7) // 8
     if end > bits.size or bits[end:].any() or len(data) != max(used_bytes, SINGLE_BLOCK_BYTES + 1):
         raise DamagedInputError(
@@ -162,7 +162,9 @@ def _unpack_many(data: bytes) -> RetrievalBlocks:
         )
     words = max(1, (int(columns.max()) + 63) // 64)
     table = np.zeros((block_count, 64 * words), dtype=np.uint8)
-    table[np.arange(64 * words) < columns[:, None]] = bits[start:end]
+    table[np.arange(64 * words) < columns[:, None] - 1] = bits[start:end]
+    filled = np.flatnonzero(columns)
+    table[filled, columns[filled] - 1] = 1
     solution = np.packbits(table, axis=1, bitorder="little").view("<u8").astype(np.uint64)
     return RetrievalBlocks(head >> 6, solution)
 
