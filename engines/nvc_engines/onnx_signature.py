@@ -51,7 +51,10 @@ def read_signature(graph: str, onnx: bytes) -> OnnxSignature:
     input or output that is not a float32 tensor.
     """
     try:
-        body = _only(memoryview(onnx), _MODEL_GRAPH)
+        parts = list(_fields(memoryview(onnx)))
+        body = next((_message(value) for field, value in parts if field == _MODEL_GRAPH), None)
+        if body is None:
+            raise _WireError("it holds no graph")
         initialized = set()
         inputs: dict[str, tuple[int | None, ...]] = {}
         outputs: dict[str, tuple[int | None, ...]] = {}

@@ -100,7 +100,7 @@ class TorchEngine(Engine):
         wanted: list[tuple[Any, str, Any]] = [
             (torch.backends.cudnn, "benchmark", False),
             (torch.backends.cudnn, "deterministic", True),
-            *_full_precision_switches(),
+            *full_precision_switches(),
         ]
         with _SWITCHES_LOCK, torch.inference_mode():
             before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
@@ -119,7 +119,7 @@ class TorchEngine(Engine):
                     setattr(owner, name, value)
 
 
-def _full_precision_switches() -> list[tuple[Any, str, Any]]:
+def full_precision_switches() -> list[tuple[Any, str, Any]]:
     """Return (owner, attribute, value) of every switch that could lower the precision.
 
     torch 2.9 gave each kind of kernel its own ``fp32_precision`` and made it an error to mix

@@ -1,0 +1,363 @@
+"""Plans on disk, and the engines that run them, against a stand-in for library and GPU.
+
+The stand-in runs a plan's graph with ONNX Runtime in host memory. It shows that shapes,
+addresses and results go where they belong and that failures are told; only a GPU can show
+that the real library agrees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from nvc_engines import Engine, GraphSource, compiled, gpu_named, open_engine
+from nvc_engines.plans import PlanRecord, plan_path, read_plan, record_path, write_plan
+from nvc_engines.probe_graph import check_precision, probe_source
+from nvc_errors import EngineError, EngineUnavailableError, OutputError
+
+MEMORY: dict[int, np.ndarray] = {}
+
+
+class HostBuffers:
+    """Numpy arrays with addresses, in the place of device memory."""
+
+    device_name = "NVIDIA GeForce RTX 2080"
+    capability = (7, 5)
+    stream_handle = 7
+
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        return self.upload(np.full(shape, np.nan, np.float32))
+
+    def upload(self, array: np.ndarray) -> Any:
+        address = len(MEMORY) + 1
+        MEMORY[address] = array.copy()
+        return SimpleNamespace(shape=array.shape, data_ptr=lambda: address)
+
+    def is_tensor(self, value: object) -> bool:
+        return isinstance(value, SimpleNamespace)
+
+    def download(self, tensor: Any) -> np.ndarray:
+        return MEMORY[tensor.data_ptr()]
+
+    def synchronize(self) -> None:
+        return
+
+
+class FakeLogger:
+    Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0, INFO=3)
+
+    def log(self, severity: int, message: str) -> None:
+        raise NotImplementedError
+
+
+class FakeCache:
+    def __init__(self) -> None:
+        self.content = b"new"
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.content = blob
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class FakeContext:
+    def __init__(self, source: bytes, log: Any) -> None:
+        self.engine = open_engine("ort:cpu,threads=1")
+        self.source = GraphSource.from_onnx("inner", source)
+        self.log = log
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = shape
+        return max(shape) <= 32
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        assert name == "y"
+        return self.shapes["x"]
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert stream == HostBuffers.stream_handle
+        x = MEMORY[self.addresses["x"]]
+        if x.min() < -1e6:
+            self.log.log(FakeLogger.Severity.INFO, "not worth telling")
+            self.log.log(FakeLogger.Severity.ERROR, "device\nlost")
+            return False
+        result = self.engine.load(self.source, {"x": x.shape}).run({"x": x})["y"]
+        MEMORY[self.addresses["y"]][...] = result
+        return True
+
+
+class FakePlan:
+    num_io_tensors = 2
+
+    def __init__(self, source: bytes, log: Any) -> None:
+        self.source, self.log = source, log
+        self.names = ["x", "y"]
+        self.config: Any = None
+
+    def get_tensor_name(self, index: int) -> str:
+        return self.names[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "in" if name == "x" else "out"
+
+    def get_tensor_dtype(self, _name: str) -> str:
+        return "float"
+
+    def get_tensor_profile_shape(self, _name: str, _profile: int) -> list[tuple[int, ...]]:
+        return [(1, 32, 16, 16), (1, 32, 16, 16), (1, 32, 32, 32)]
+
+    def create_runtime_config(self) -> Any:
+        self.config = SimpleNamespace(create_runtime_cache=FakeCache)
+        self.config.set_runtime_cache = lambda cache: setattr(self.config, "cache", cache)
+        return self.config
+
+    def create_execution_context(self, config: Any = None) -> FakeContext:
+        assert config is self.config
+        return FakeContext(self.source, self.log)
+
+
+class FakeRuntime:
+    def __init__(self, log: Any) -> None:
+        self.log = log
+
+    def deserialize_cuda_engine(self, plan: bytes) -> FakePlan | None:
+        if plan == b"of another version":
+            self.log.log(FakeLogger.Severity.ERROR, "version tag does not match")
+            return None
+        return FakePlan(plan, self.log)
+
+
+def fake_library(name: str) -> ModuleType:
+    library: Any = ModuleType(name)
+    library.__version__ = "1.0"
+    library.ILogger = FakeLogger
+    library.Runtime = FakeRuntime
+    library.TensorIOMode = SimpleNamespace(INPUT="in")
+    library.DataType = SimpleNamespace(FLOAT="float")
+    library.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+    fake: ModuleType = library
+    return fake
+
+
+def dynamic_probe() -> GraphSource:
+    """The probe's convolution with free height and width."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(probe_source().onnx)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for dim in value.type.tensor_type.shape.dim[2:]:
+            dim.dim_param = "size"
+    return GraphSource.from_onnx("probe", model.SerializeToString())
+
+
+def record_of(source: GraphSource, plan: bytes, backend: str = "tensorrt-rtx") -> PlanRecord:
+    return PlanRecord(
+        backend=backend,
+        backend_version="1.0",
+        gpu="rtx2080",
+        onnx_sha256=source.sha256,
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        tf32=False,
+    )
+
+
+@pytest.fixture(params=["tensorrt-rtx", "tensorrt"])
+def opener(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Path | None], Engine]]:
+    backend: str = request.param
+    module = backend.replace("-", "_")
+    monkeypatch.setitem(sys.modules, module, fake_library(module))
+    monkeypatch.delitem(sys.modules, f"nvc_engines.{module}", raising=False)
+    monkeypatch.setattr(compiled, "CudaBuffers", HostBuffers)
+    yield lambda path: open_engine(f"{backend}:rtx2080", engines_dir=path)
+    sys.modules.pop(f"nvc_engines.{module}", None)
+    MEMORY.clear()
+
+
+def test_a_plan_runs_at_two_sizes(opener: Callable[[Path | None], Engine], tmp_path: Path) -> None:
+    source = dynamic_probe()
+    with opener(tmp_path) as engine:
+        backend = engine.info.spec.backend
+        write_plan(tmp_path, "probe", source.onnx, record_of(source, source.onnx, backend))
+        with open_engine("ort:cpu,threads=1") as reference:
+            for size in (16, 24):
+                x = np.random.default_rng(size).random((1, 32, size, size), np.float32)
+                graph = engine.load(source, {"x": x.shape})
+                found = engine.download(graph.run({"x": engine.upload(x)})["y"])
+                expected = reference.load(source, {"x": x.shape}).run({"x": x})["y"]
+                np.testing.assert_array_equal(found, expected)
+        assert engine.info.flags["tf32"] == "off"
+
+
+def test_the_probe_runs_as_a_plan(opener: Callable[[Path | None], Engine], tmp_path: Path) -> None:
+    source = probe_source()
+    with opener(tmp_path) as engine:
+        backend = engine.info.spec.backend
+        write_plan(tmp_path, "probe", source.onnx, record_of(source, source.onnx, backend))
+        check_precision(engine)
+
+
+def test_failures_say_why(opener: Callable[[Path | None], Engine], tmp_path: Path) -> None:
+    source = dynamic_probe()
+    with opener(tmp_path) as engine:
+        backend = engine.info.spec.backend
+        with pytest.raises(EngineUnavailableError, match="build-engine --gpu rtx2080"):
+            engine.load(source, {"x": (1, 32, 16, 16)})
+        old = b"of another version"
+        write_plan(tmp_path, "probe", old, record_of(source, old, backend))
+        with pytest.raises(EngineUnavailableError, match="version tag does not match"):
+            engine.load(source, {"x": (1, 32, 16, 16)})
+        write_plan(tmp_path, "probe", source.onnx, record_of(source, source.onnx, backend))
+        with pytest.raises(EngineError, match=r"to \(1, 32, 32, 32\), not \(1, 32, 40, 16\)"):
+            engine.load(source, {"x": (1, 32, 40, 16)})
+        graph = engine.load(source, {"x": (1, 32, 16, 16)})
+        with pytest.raises(EngineError, match="is a ndarray; expected"):
+            graph.run({"x": np.zeros((1, 32, 16, 16), np.float32)})
+        with pytest.raises(EngineError, match="was loaded for"):
+            graph.run({"x": engine.upload(np.zeros((1, 32, 8, 8), np.float32))})
+        with pytest.raises(EngineError, match=r"failed in graph 'probe': device lost$"):
+            graph.run({"x": engine.upload(np.full((1, 32, 16, 16), -1e7, np.float32))})
+        with pytest.raises(EngineError, match="missing x"):
+            graph.run({})
+    with pytest.raises(EngineError, match="closed"):
+        engine.load(source, {"x": (1, 32, 16, 16)})
+
+
+def test_a_plan_with_other_tensors_is_refused(
+    opener: Callable[[Path | None], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = probe_source()
+    with opener(tmp_path) as engine:
+        backend = engine.info.spec.backend
+        write_plan(tmp_path, "probe", source.onnx, record_of(source, source.onnx, backend))
+        monkeypatch.setattr(FakePlan, "get_tensor_dtype", lambda *_: "half")
+        with pytest.raises(EngineError, match="has 'x' as half"):
+            engine.load(source, {"x": (1, 32, 16, 16)})
+        monkeypatch.setattr(FakePlan, "get_tensor_name", lambda _, index: "xz"[index])
+        with pytest.raises(EngineError, match=r"outputs \['z'\]"):
+            engine.load(source, {"x": (1, 32, 16, 16)})
+
+
+def test_no_directory_and_another_gpu_are_told(
+    opener: Callable[[Path | None], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opener(None) as engine, pytest.raises(EngineUnavailableError, match="no engines dir"):
+        engine.load(probe_source(), {"x": (1, 32, 16, 16)})
+    monkeypatch.setattr(HostBuffers, "capability", (8, 6))
+    with pytest.raises(EngineUnavailableError, match=r"capability 7\.5, but .* has 8\.6"):
+        opener(None)
+
+
+@pytest.mark.parametrize("option", ["", ",cache=0"])
+def test_the_runtime_cache_is_kept_beside_the_plan(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_library("tensorrt_rtx"))
+    monkeypatch.delitem(sys.modules, "nvc_engines.tensorrt_rtx", raising=False)
+    monkeypatch.setattr(compiled, "CudaBuffers", HostBuffers)
+    source = probe_source()
+    write_plan(tmp_path, "probe", source.onnx, record_of(source, source.onnx))
+    path = tmp_path / "probe.cache"
+    try:
+        for before, after in ((None, b"new"), (b"old", b"old")):
+            if before:
+                path.write_bytes(before)
+            engine = open_engine(f"tensorrt-rtx:rtx2080{option}", engines_dir=tmp_path)
+            engine.load(source, {"x": (1, 32, 16, 16)})
+            engine.close()
+            if option:
+                assert not path.exists() or path.read_bytes() == before
+            else:
+                assert path.read_bytes() == after
+    finally:
+        sys.modules.pop("nvc_engines.tensorrt_rtx", None)
+    assert not list(tmp_path.glob(".nvc-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"backend": "tensorrt"}, "backend is tensorrt, expected tensorrt-rtx"),
+        ({"gpu": "rtx3080"}, "compute capability is 86, expected 75"),
+        ({"gpu": "rtx9999"}, "unknown GPU 'rtx9999'"),
+        ({"onnx_sha256": "0" * 64}, "sha256 of the graph"),
+        ({"tf32": True}, "TF32 is True"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    source = probe_source()
+    write_plan(tmp_path, "probe", b"plan", replace(record_of(source, b"plan"), **change))
+    with pytest.raises(EngineError, match=says):
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"))
+
+
+def test_a_plan_of_the_same_capability_fits(tmp_path: Path) -> None:
+    source = probe_source()
+    write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
+    assert read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2070")) == b"plan"
+
+
+def test_a_damaged_plan_or_one_with_tf32_inside_is_refused(tmp_path: Path) -> None:
+    source, gpu = probe_source(), gpu_named("rtx2080")
+    write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
+    plan_path(tmp_path, "probe").write_bytes(b"plam")
+    with pytest.raises(EngineError, match="sha256 of the plan"):
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu)
+    with pytest.raises(EngineError, match="digest of another plan"):
+        write_plan(tmp_path, "probe", b"plan", record_of(source, b"other"))
+    mixed = b"flags: tf32=1"
+    write_plan(tmp_path, "probe", mixed, record_of(source, mixed))
+    with pytest.raises(EngineError, match="TF32 inside the plan"):
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', "null", "\udcff"])
+def test_a_damaged_record_is_refused(text: str, tmp_path: Path) -> None:
+    source = probe_source()
+    write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
+    record_path(tmp_path, "probe").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(EngineError, match="compile the engine again"):
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"))
+
+
+def test_a_record_with_a_wrong_type_is_refused(tmp_path: Path) -> None:
+    source = probe_source()
+    write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
+    path = record_path(tmp_path, "probe")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tf32": 0}))
+    with pytest.raises(EngineError, match="no plan record"):
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"))
+
+
+def test_a_plan_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_plan(tmp_path / "file", "g", b"plan", record_of(probe_source(), b"plan"))
+
+
+def test_without_a_gpu_the_missing_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_library("tensorrt_rtx"))
+    monkeypatch.delitem(sys.modules, "nvc_engines.tensorrt_rtx", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineUnavailableError, match=r"no CUDA device: .* its driver"):
+        open_engine("tensorrt-rtx:rtx2080")
+    sys.modules.pop("nvc_engines.tensorrt_rtx", None)
