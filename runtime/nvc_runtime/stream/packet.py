@@ -1,0 +1,223 @@
+"""Frame packets: what they hold, and their bytes. Section 3 of ``docs/bitstream.md``."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from nvc_errors import StreamError
+
+from nvc_runtime.stream.fields import FieldReader, pack_varint
+from nvc_runtime.stream.header import ExactMode, StreamHeader
+
+MARKER = b"\xf5\x9a"
+MAX_PAYLOAD = 1 << 26
+MAX_STEPS = 64
+MAX_FRAME_NUMBER = (1 << 32) - 2
+END_KIND = 3
+KIND_MASK = 0x03
+CRC_SIZE = 4
+MAX_HEAD_SIZE = 7
+"""Marker, type and the longest length. No packet is shorter than this."""
+
+_SYNC_BIT = 0x04
+_PIXELS_BIT = 0x08
+
+
+class FrameKind(IntEnum):
+    """Which of the bundle's two programs a frame is coded with."""
+
+    INTRA = 1
+    INTER = 2
+
+
+@dataclass(frozen=True)
+class PacketSizes:
+    """Bytes of a packet by what they are for."""
+
+    framing: int
+    """Marker, type, lengths, CRC, frame number, quality and step count."""
+    checks: int
+    """Digest and level checks."""
+    calibration: int
+    """Calibration sections and their lengths."""
+    pixels: int
+    """The pixel section and its length."""
+    payload: int
+    """The entropy payload."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole packet."""
+        return self.framing + self.checks + self.calibration + self.pixels + self.payload
+
+
+@dataclass(frozen=True)
+class FramePacket:
+    """One coded frame.
+
+    Attributes:
+        kind: intra or inter.
+        frame_number: 0..2**32-2, counted from the start of the stream.
+        quality: quality index of this frame, 0..255.
+        digest: digest of all levels and symbols, u32.
+        level_checks: one byte for each scale-prior step, in coding order, at most 64.
+        calibration: side information of each of these steps, in the same order.
+        payload: the entropy payload.
+        pixels: side information of the decoded samples; None: there is none.
+        sync: the references of the next frame are rebuilt from exact samples; needs `pixels`.
+
+    Raises:
+        ValueError: the attributes do not fit together or into a packet.
+
+    """
+
+    kind: FrameKind
+    frame_number: int
+    quality: int
+    digest: int
+    level_checks: bytes
+    calibration: tuple[bytes, ...]
+    payload: bytes
+    pixels: bytes | None = None
+    sync: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", FrameKind(self.kind))
+        for name, maximum in (
+            ("frame_number", MAX_FRAME_NUMBER),
+            ("quality", 255),
+            ("digest", (1 << 32) - 1),
+        ):
+            if not 0 <= getattr(self, name) <= maximum:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0..{maximum}")
+        if len(self.level_checks) != len(self.calibration) or len(self.calibration) > MAX_STEPS:
+            raise ValueError(
+                f"found {len(self.level_checks)} level checks and {len(self.calibration)} "
+                f"calibration sections, expected as many of both, at most {MAX_STEPS}"
+            )
+        if self.sync and self.pixels is None:
+            raise ValueError("a sync frame needs a pixel section")
+        size = sum(len(part) for part in self._payload_parts())
+        if size > MAX_PAYLOAD:
+            raise ValueError(f"the packet's payload is {size} bytes, expected <= {MAX_PAYLOAD}")
+
+    @property
+    def sizes(self) -> PacketSizes:
+        """Bytes by what they are for; their sum is the size of the packed packet."""
+        total = len(pack_frame(self))
+        checks = 4 + len(self.level_checks)
+        calibration = sum(_section_size(section) for section in self.calibration)
+        pixels = 0 if self.pixels is None else _section_size(self.pixels)
+        framing = total - checks - calibration - pixels - len(self.payload)
+        return PacketSizes(framing, checks, calibration, pixels, len(self.payload))
+
+    def check_against(self, header: StreamHeader) -> None:
+        """Raise ``ValueError`` if a stream with this header may not hold this packet."""
+        if self.sync and not header.sync_interval:
+            raise ValueError("found a sync frame, expected none: the header's sync interval is 0")
+        if (self.pixels is not None) != (self.sync or header.exact is ExactMode.PIXELS):
+            raise ValueError(
+                f"found {'no' if self.pixels is None else 'a'} pixel section, expected one in "
+                f"every frame if exact mode is pixels (it is {header.exact}), else in sync frames"
+            )
+
+    def _payload_parts(self) -> list[bytes]:
+        parts = [
+            pack_varint(self.frame_number),
+            bytes([self.quality]),
+            self.digest.to_bytes(4, "little"),
+            bytes([len(self.level_checks)]),
+            self.level_checks,
+        ]
+        sections = self.calibration if self.pixels is None else (*self.calibration, self.pixels)
+        for section in sections:
+            parts += (pack_varint(len(section)), section)
+        return [*parts, self.payload]
+
+
+def pack_frame(packet: FramePacket) -> bytes:
+    """Return the whole packet."""
+    kind = int(packet.kind)
+    kind |= _SYNC_BIT if packet.sync else 0
+    kind |= _PIXELS_BIT if packet.pixels is not None else 0
+    return pack_packet(kind, b"".join(packet._payload_parts()))
+
+
+def pack_packet(kind: int, payload: bytes) -> bytes:
+    """Return marker, type, length, payload and CRC."""
+    checked = bytes([kind]) + pack_varint(len(payload)) + payload
+    return MARKER + checked + zlib.crc32(checked).to_bytes(CRC_SIZE, "little")
+
+
+def unpack_head(head: bytes) -> tuple[int, int, int]:
+    """Return type byte, size of marker, type and length, and size of the whole packet.
+
+    Args:
+        head: the first ``MAX_HEAD_SIZE`` bytes of the packet.
+
+    Raises:
+        StreamError: this is no packet, or one of an unknown type.
+
+    """
+    if head[: len(MARKER)] != MARKER:
+        raise StreamError(
+            f"found {head[: len(MARKER)].hex(' ')}, expected a packet's marker "
+            f"{MARKER.hex(' ')}; the stream is damaged"
+        )
+    reader = FieldReader(head[len(MARKER) :], "packet")
+    kind = reader.integer(1, "type")
+    length = reader.varint(MAX_PAYLOAD, "length")
+    flags = kind & ~KIND_MASK
+    allowed = (0,) if kind == END_KIND else (0, _PIXELS_BIT, _PIXELS_BIT | _SYNC_BIT)
+    if not kind & KIND_MASK or flags not in allowed or (flags and kind & KIND_MASK == END_KIND):
+        raise StreamError(
+            f"found packet type {kind:#04x}, expected one this version knows; the stream is "
+            "damaged or needs another release"
+        )
+    size = len(MARKER) + reader.position
+    return kind, size, size + length + CRC_SIZE
+
+
+def unpack_packet(packet: bytes, head_size: int) -> bytes:
+    """Return the payload of a whole packet; ``StreamError`` if its CRC is wrong."""
+    crc = int.from_bytes(packet[-CRC_SIZE:], "little")
+    found = zlib.crc32(memoryview(packet)[len(MARKER) : -CRC_SIZE])
+    if crc != found:
+        raise StreamError(f"found CRC {found:#010x}, expected {crc:#010x}; the stream is damaged")
+    return packet[head_size:-CRC_SIZE]
+
+
+def unpack_frame(kind: int, payload: bytes) -> FramePacket:
+    """Return the frame packet of a type byte and payload; ``StreamError`` if it is not valid."""
+    reader = FieldReader(payload, "frame packet")
+    frame_number = reader.varint(MAX_FRAME_NUMBER, "frame number")
+    quality = reader.integer(1, "quality")
+    digest = reader.integer(4, "digest")
+    steps = reader.integer(1, "step count")
+    if steps > MAX_STEPS:
+        raise StreamError(
+            f"frame packet: found {steps} coding steps, expected at most {MAX_STEPS}; the stream "
+            "is damaged"
+        )
+    level_checks = reader.take(steps, "level checks")
+    calibration = tuple(
+        reader.section(MAX_PAYLOAD, f"calibration section {step + 1}") for step in range(steps)
+    )
+    pixels = reader.section(MAX_PAYLOAD, "pixel section") if kind & _PIXELS_BIT else None
+    return FramePacket(
+        kind=FrameKind(kind & KIND_MASK),
+        frame_number=frame_number,
+        quality=quality,
+        digest=digest,
+        level_checks=level_checks,
+        calibration=calibration,
+        payload=reader.rest(),
+        pixels=pixels,
+        sync=bool(kind & _SYNC_BIT),
+    )
+
+
+def _section_size(section: bytes) -> int:
+    return len(pack_varint(len(section))) + len(section)
