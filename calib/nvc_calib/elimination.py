@@ -17,8 +17,8 @@ _TOP = 1 << 63
 _SPARE_COLUMNS = 24
 _PARITY = (np.array([value.bit_count() for value in range(1 << 16)]) & 1).astype(np.uint64)
 _SHRINK_EVERY = 16
-_CHUNK_WORDS = 1 << 17
-"""Blocks are eliminated together in chunks of about this size, which stay in cache."""
+_CHUNK_WORDS = 1 << 18
+"""Blocks are eliminated together in chunks of about this size at most, to stay in cache."""
 
 
 def solve_one(positions: NDArray[np.int64], answers: NDArray[np.bool_]) -> int | None:
@@ -104,7 +104,8 @@ def _eliminate(rows: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[n
     words, lanes, keys = rows.shape
     pivot_word = np.zeros((keys, lanes), dtype=np.int64)
     pivot_bit = np.zeros((keys, lanes), dtype=np.uint64)
-    chunk = max(1, _CHUNK_WORDS // (words * keys))
+    chunk_count = -(-rows.size // _CHUNK_WORDS)
+    chunk = -(-lanes // chunk_count)  # even chunks: each costs a pass over the keys
     for begin in range(0, lanes, chunk):
         part = slice(begin, begin + chunk)
         largest = int(counts[part].max())

@@ -35,10 +35,12 @@ from nvc_calib.hashrows import block_numbers, hash_words
 
 SINGLE_BLOCK_BYTES = 64
 """Up to this length the side information is one block."""
-TARGET_BLOCK_KEYS = 200
+TARGET_BLOCK_KEYS = 176
 MAX_BLOCK_COLUMNS = 1024
 SEED_COUNT = 4
 
+_MIN_BLOCK_KEYS = 128
+"""A writer makes no more blocks than size / 128 + 2, so that a reader can bound them."""
 _MIN_BASE_COLUMNS = 128
 _BASE_STEP = 4
 _BASE_COUNT = 64
@@ -110,7 +112,7 @@ def unpack_blocks(data: bytes, size: int) -> RetrievalBlocks:
         padded = data.ljust(8 * max(1, (len(data) + 7) // 8), b"\0")
         solution = np.frombuffer(padded, dtype="<u8").astype(np.uint64)
         return RetrievalBlocks(0, solution.reshape(1, -1))
-    return _unpack_many(data, size // _MIN_BASE_COLUMNS + 2)
+    return _unpack_many(data, size // _MIN_BLOCK_KEYS + 2)
 
 
 def _pack_blocks(seed: int, solution: NDArray[np.uint64]) -> bytes:
