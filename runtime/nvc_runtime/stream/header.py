@@ -13,6 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from nvc_calib import PositionCoder
+from nvc_calib.boundaries import round_epsilon
 from nvc_errors import NvcError, StreamError, UsageError
 
 from nvc_runtime.stream.fields import FieldReader
@@ -28,8 +29,6 @@ PREFIX_SIZE = len(MAGIC) + 3
 
 _FIELDS = struct.Struct("<HHIIBBBBBI32sfBBBfIBB")
 _U32_MAX = (1 << 32) - 1
-_BOUND_MAX = 0.25 - 2**-26
-"""Greatest binary32 below 0.25."""
 
 
 class ExactMode(StrEnum):
@@ -56,7 +55,7 @@ class StreamHeader:
         chroma: chroma format of the source, "420", "422" or "444".
         keyint: most frames from one intra frame to the next; 0: only the first frame is intra.
         bundle_digest: 32 bytes, SHA-256 that identifies the bundle.
-        epsilon: bound of the scale index's drift, 0 <= epsilon < 0.25. Rounded to binary32:
+        epsilon: bound of the scale index's drift, 0 <= epsilon < 0.25. Rounded up to binary32:
             encoder and decoder must both use the value of this attribute.
         position_coder: how the positions near level boundaries are coded.
         skip_level: elements up to this level are not coded, -1..254.
@@ -106,7 +105,10 @@ class StreamHeader:
             )
         object.__setattr__(self, "frame_rate", rate)
         for name in ("epsilon", "pixel_epsilon"):
-            object.__setattr__(self, name, _checked_bound(name, getattr(self, name)))
+            try:
+                object.__setattr__(self, name, round_epsilon(getattr(self, name)))
+            except UsageError as error:
+                raise UsageError(f"{name}: {error}") from error
         if self.chroma not in CHROMA_FORMATS:
             raise UsageError(f"chroma format: found {self.chroma!r}, expected {CHROMA_FORMATS}")
         if len(self.bundle_digest) != 32:
@@ -236,14 +238,6 @@ def unpack_header(prefix: bytes, body: bytes) -> StreamHeader:
         )
     except (NvcError, UnicodeDecodeError) as error:
         raise StreamError(f"stream header: {error}; use a release that knows it") from error
-
-
-def _checked_bound(name: str, value: float) -> float:
-    """Return `value` as the binary32 number a stream carries."""
-    if not 0 <= value < 0.25:
-        raise UsageError(f"{name}: found {value!r}, expected at least 0 and below 0.25")
-    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
-    return min(float(rounded), _BOUND_MAX)
 
 
 def _encoded(name: str) -> bytes:

@@ -37,11 +37,11 @@ headers = st.builds(
     chroma=st.sampled_from(["420", "422", "444"]),
     keyint=u32,
     bundle_digest=st.binary(min_size=32, max_size=32),
-    epsilon=st.floats(0, 0.25, exclude_max=True),
+    epsilon=st.floats(0, 0.249999),
     position_coder=st.sampled_from(PositionCoder),
     skip_level=st.integers(-1, 254),
     exact=st.sampled_from(ExactMode),
-    pixel_epsilon=st.floats(0, 0.25, exclude_max=True),
+    pixel_epsilon=st.floats(0, 0.249999),
     sync_interval=u32,
     quality=u8,
     bundle_name=st.text(max_size=16).filter(str.isprintable),
@@ -115,6 +115,7 @@ def test_bad_varint_is_refused(packed, maximum):
         {"skip_level": -2},
         {"quality": 256},
         {"epsilon": 0.25},
+        {"epsilon": 0.24999999999},
         {"epsilon": -1e-9},
         {"epsilon": float("nan")},
         {"pixel_epsilon": float("inf")},
@@ -130,14 +131,16 @@ def test_bad_varint_is_refused(packed, maximum):
     ],
 )
 def test_header_value_out_of_range(header, change):
-    with pytest.raises(UsageError, match=r"found|can't encode"):
+    with pytest.raises(UsageError, match=r"found|can't encode|epsilon"):
         dataclasses.replace(header, **change)
 
 
-def test_epsilon_is_what_the_stream_carries(header):
-    rounded = dataclasses.replace(header, epsilon=0.1).epsilon
-    assert rounded == struct.unpack("<f", struct.pack("<f", 0.1))[0] != 0.1
-    assert dataclasses.replace(header, epsilon=0.24999999999).epsilon < 0.25
+@given(value=st.floats(0, 0.249999))
+def test_epsilon_is_rounded_up_to_what_the_stream_carries(header, value):
+    rounded = dataclasses.replace(header, epsilon=value).epsilon
+    assert struct.unpack("<f", struct.pack("<f", rounded))[0] == rounded
+    assert value <= rounded <= value * (1 + 2**-23) + 2**-149
+    assert dataclasses.replace(header, epsilon=rounded).epsilon == rounded
 
 
 def _with_patch(header: StreamHeader, at: int, patch: bytes) -> bytes:
@@ -258,8 +261,8 @@ def test_writer_refuses_what_readers_would(header, packets):
 
 GOLDEN = (
     "894e56430d0a1a0a0156000005d00230750000e9030000010101000103000000000102030405060708090a0b"
-    "0c0d0e0f101112131415161718191a1b1c1d1e1f17b7d138020c0052499d390200000015107469616e323032"
-    "332d6c69746520c3a905e98b51f59a01110015674523010200010001000001040910d53af143f59a0e200116"
+    "0c0d0e0f101112131415161718191a1b1c1d1e1f18b7d138020c0052499d390200000015107469616e323032"
+    "332d6c69746520c3a9059ab3bdf59a01110015674523010200010001000001040910d53af143f59a0e200116"
     "ce8a46020428292a2b000101020101030101010270782526292e353e49560300abd8f59a0220021535d06903"
     "0450515253000102020202030202024a4b4e535a636e7b8a9bae0aee2bfcf59a011a03169c158d0402787900"
     "01036f7073787f8893a0afc0d3e8ff189ea9d1d1f59a02260415035bb00504a0a1a2a3000104020404030404"
