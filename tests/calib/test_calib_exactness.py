@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from nvc_calib import PositionCoder, decode_levels, encode_levels, round_epsilon
 
 CODERS = [PositionCoder.RPC, PositionCoder.RETRIEVAL]
-EPSILONS = [
-    1e-6,
-    1e-5,
-    1e-4,
-    1e-3,
-    1e-2,
-    0.1,
-    0.2,
-    float(np.nextafter(np.float32(0.25), np.float32(0))),
-]
+DYADIC = [2.0**-16, 2.0**-13, 2.0**-7, 0.125]
+"""n - epsilon and n + epsilon are float32 numbers: drift of exactly epsilon happens."""
+BELOW_LIMIT = float(np.nextafter(np.float32(0.25), np.float32(0)))
+EPSILONS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.2, BELOW_LIMIT, *DYADIC]
 
 Index = NDArray[np.float32]
 
