@@ -86,3 +86,8 @@ def float32_array(array: object) -> NDArray[np.float32]:
         kind = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
         raise EngineError(f"engines take float32 arrays, not a {kind}; convert it first")
     return np.ascontiguousarray(array)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return a library's error message on one line, or its type if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__

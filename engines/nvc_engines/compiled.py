@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from nvc_errors import EngineError, EngineUnavailableError
 
-from nvc_engines.checks import check_input, check_names, check_shapes
+from nvc_engines.checks import check_input, check_names, check_shapes, reason_of
 from nvc_engines.cuda_buffers import CudaBuffers
 from nvc_engines.gpus import gpu_named
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
@@ -42,7 +42,7 @@ class CompiledEngine(Engine):
         try:
             self.buffers = CudaBuffers()
         except EngineUnavailableError as error:
-            raise EngineUnavailableError(f"{spec} cannot run here: {error}") from error
+            raise EngineUnavailableError(f"{spec} cannot run here: {reason_of(error)}") from error
         if tuple(self.buffers.capability) != self._gpu.capability:
             raise EngineUnavailableError(
                 f"{spec} is for compute capability {_dotted(self._gpu.capability)}, but this "
@@ -75,7 +75,8 @@ class CompiledEngine(Engine):
             context = self.create_context(source, plan)
         except Exception as error:
             raise EngineError(
-                f"{self.info.spec} cannot set up graph {source.name!r}: {error}{self.reasons()}"
+                f"{self.info.spec} cannot set up graph {source.name!r}: {reason_of(error)}"
+                f"{self.reasons()}"
             ) from error
         if context is None:
             raise EngineError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from nvc_errors import EngineError, EngineUnavailableError
 
-from nvc_engines.checks import float32_array
+from nvc_engines.checks import float32_array, reason_of
 from nvc_engines.interface import Shape
 
 
@@ -26,7 +26,8 @@ class CudaBuffers:
             import torch
         except (ImportError, OSError) as error:
             raise EngineUnavailableError(
-                f"PyTorch, which holds the device buffers, cannot be imported ({error}): "
+                "PyTorch, which holds the device buffers, cannot be imported "
+                f"({reason_of(error)}): "
                 'pip install "nvc[torch]"'
             ) from error
         if not torch.cuda.is_available():
@@ -40,7 +41,9 @@ class CudaBuffers:
             self._torch.cuda.init()
             self._stream = self._torch.cuda.Stream()
         except Exception as error:
-            raise EngineUnavailableError(f"the CUDA device cannot be opened: {error}") from error
+            raise EngineUnavailableError(
+                f"the CUDA device cannot be opened: {reason_of(error)}"
+            ) from error
         self.device_name = str(torch.cuda.get_device_name())
         self.capability: tuple[int, int] = torch.cuda.get_device_capability()
 

@@ -18,6 +18,7 @@ from nvc_errors import EngineError
 from onnx import numpy_helper
 
 from nvc_engines import onnx_elementwise, onnx_layout, onnx_resize, onnx_spatial
+from nvc_engines.checks import reason_of
 from nvc_engines.onnx_node import OPERATORS, Kernel, Node
 
 OPERATOR_MODULES: Final = (onnx_elementwise, onnx_layout, onnx_resize, onnx_spatial)
@@ -44,7 +45,7 @@ class Program:
         try:
             model = onnx.load_from_string(onnx_bytes)
         except Exception as error:
-            raise EngineError(f"graph {name!r} is not an ONNX model: {error}") from error
+            raise EngineError(f"graph {name!r} is not an ONNX model: {reason_of(error)}") from error
         self.name = name
         self._device = device
         self._channels_last = channels_last
@@ -62,18 +63,20 @@ class Program:
             else:
                 nodes.append(_node_from_proto(name, proto, opset))
         _check_operators(name, nodes)
+        for used in _data_names(nodes) | set(self.outputs):
+            if used in self._constants and self._constants[used].is_floating_point():
+                self._constants[used] = self._placed(self._constants[used])
         self._steps = _steps_from_nodes(nodes, keep={*self.outputs, *self._constants})
 
     def _constant(self, name: str, value: Any) -> torch.Tensor:
         try:
             array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
-            tensor = torch.from_numpy(np.array(array))
+            return torch.from_numpy(np.array(array))
         except Exception as error:
             raise EngineError(
                 f"graph {self.name!r} has the constant {name!r} in a form the torch engine cannot "
-                f"read ({error}); export it with its weights inside, as plain numbers"
+                f"read ({reason_of(error)}); export it with its weights inside, as plain numbers"
             ) from error
-        return self._placed(tensor) if tensor.is_floating_point() else tensor
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         if self._channels_last and tensor.ndim == 4:
@@ -97,7 +100,7 @@ class Program:
             except Exception as error:
                 raise EngineError(
                     f"the torch engine failed in graph {self.name!r} at {step.node.op} node "
-                    f"{step.node.name!r}, given {_shapes_text(arguments)}: {error}"
+                    f"{step.node.name!r}, given {_shapes_text(arguments)}: {reason_of(error)}"
                 ) from error
             if isinstance(results, torch.Tensor):
                 results = (results,)
@@ -181,6 +184,16 @@ def _check_operators(graph: str, nodes: list[Node]) -> None:
             f"graph {graph!r} needs operators that the torch engine does not have: "
             f"{', '.join(unknown)}; use another engine, such as ort:cpu"
         )
+
+
+def _data_names(nodes: list[Node]) -> set[str]:
+    """Return the names used as data, as opposed to shapes, indices and scales."""
+    return {
+        name
+        for node in nodes
+        for position, name in enumerate(node.inputs)
+        if position < OPERATORS[node.op].first_host_input
+    }
 
 
 def _steps_from_nodes(nodes: list[Node], keep: set[str]) -> list[_Step]:

@@ -167,6 +167,16 @@ def _gather(node: Node) -> Kernel:
     return run
 
 
+@operator("GatherND")
+def _gather_nd(node: Node) -> Kernel:
+    node.choice("batch_dims", 0, 0)
+
+    def run(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        return x[tuple(indices.to(torch.int64).unbind(-1))]
+
+    return run
+
+
 @operator("DepthToSpace")
 def _depth_to_space(node: Node) -> Kernel:
     block = int(node.attribute("blocksize", None))

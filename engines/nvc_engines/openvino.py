@@ -16,7 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from nvc_errors import EngineError, EngineUnavailableError
 
-from nvc_engines.checks import check_arrays, check_shapes, float32_array
+from nvc_engines.checks import check_arrays, check_shapes, float32_array, reason_of
 from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
 from nvc_engines.onnx_signature import OnnxSignature, read_signature
@@ -32,7 +32,9 @@ class OpenVinoEngine(Engine):
             self._core: Any = ov.Core()
             devices = self._core.available_devices
         except Exception as error:
-            raise EngineUnavailableError(f"{spec} cannot start OpenVINO: {error}") from error
+            raise EngineUnavailableError(
+                f"{spec} cannot start OpenVINO: {reason_of(error)}"
+            ) from error
         if "CPU" not in devices:
             raise EngineUnavailableError(
                 f"{spec} needs OpenVINO's CPU plugin; it offers {', '.join(devices) or 'no device'}"
@@ -78,7 +80,8 @@ class OpenVinoEngine(Engine):
             precision = compiled.get_property("INFERENCE_PRECISION_HINT")
         except Exception as error:
             raise EngineError(
-                f"{self.info.spec} cannot compile graph {source.name!r} for {dict(shapes)}: {error}"
+                f"{self.info.spec} cannot compile graph {source.name!r} for {dict(shapes)}: "
+                f"{reason_of(error)}"
             ) from error
         if precision != ov.Type.f32:
             raise EngineError(
@@ -127,7 +130,9 @@ class _CompiledGraph(Graph):
         try:
             results = self._request.infer(used, share_inputs=True, share_outputs=False)
         except Exception as error:
-            raise EngineError(f"OpenVINO failed in graph {self.name!r}: {error}") from error
+            raise EngineError(
+                f"OpenVINO failed in graph {self.name!r}: {reason_of(error)}"
+            ) from error
         # One port can serve two outputs, and its array must not be shared between them.
         return {
             name: np.array(results[port], np.float32, copy=None)

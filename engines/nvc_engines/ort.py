@@ -22,6 +22,7 @@ from nvc_engines.checks import (
     check_names,
     check_shapes,
     float32_array,
+    reason_of,
 )
 from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
@@ -79,7 +80,8 @@ class OrtEngine(Engine):
             self.upload(np.zeros(1, np.float32))
         except EngineError as error:
             raise EngineUnavailableError(
-                f"{self.info.spec} cannot use a CUDA device: {error}; check that nvidia-smi works"
+                f"{self.info.spec} cannot use a CUDA device: {reason_of(error)}; "
+                "check that nvidia-smi works"
             ) from error
 
     def load(self, source: GraphSource, shapes: Mapping[str, Shape]) -> Graph:
@@ -115,7 +117,7 @@ class OrtEngine(Engine):
             session = ort.InferenceSession(source.onnx, options, providers=providers)
         except Exception as error:
             raise EngineError(
-                f"{self.info.spec} cannot load graph {source.name!r}: {error}"
+                f"{self.info.spec} cannot load graph {source.name!r}: {reason_of(error)}"
             ) from error
         if self._on_gpu:
             check_on_gpu(source.name, session)
@@ -129,7 +131,9 @@ class OrtEngine(Engine):
         try:
             return ort.OrtValue.ortvalue_from_numpy(contiguous, "cuda", 0)
         except Exception as error:
-            raise EngineError(f"{self.info.spec} cannot copy to the device: {error}") from error
+            raise EngineError(
+                f"{self.info.spec} cannot copy to the device: {reason_of(error)}"
+            ) from error
 
     def download(self, tensor: Tensor) -> NDArray[np.float32]:
         """See ``Engine.download``."""
@@ -186,7 +190,9 @@ class _HostGraph(Graph):
         try:
             outputs = self._session.run(self.output_names, arrays)
         except Exception as error:
-            raise EngineError(f"ONNX Runtime failed in graph {self.name!r}: {error}") from error
+            raise EngineError(
+                f"ONNX Runtime failed in graph {self.name!r}: {reason_of(error)}"
+            ) from error
         return dict(zip(self.output_names, outputs, strict=True))
 
 
@@ -211,5 +217,7 @@ class _DeviceGraph(_HostGraph):
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
-            raise EngineError(f"ONNX Runtime failed in graph {self.name!r}: {error}") from error
+            raise EngineError(
+                f"ONNX Runtime failed in graph {self.name!r}: {reason_of(error)}"
+            ) from error
         return dict(zip(self.output_names, binding.get_outputs(), strict=True))

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from nvc_errors import EngineUnavailableError, NvcError
 
+from nvc_engines.checks import reason_of
 from nvc_engines.cuda_buffers import CudaBuffers
 from nvc_engines.gpus import TENSORRT, TENSORRT_RTX, gpu_from_device
 from nvc_engines.interface import Engine
@@ -70,7 +71,7 @@ def _engine_class(spec: EngineSpec, backend: _Backend) -> Callable[..., Engine]:
     except (ImportError, OSError) as error:
         package = f'"nvc[{backend.extra}]"' if backend.extra else '"nvc"'
         raise EngineUnavailableError(
-            f"engine {spec} needs a library that cannot be imported ({error}): "
+            f"engine {spec} needs a library that cannot be imported ({reason_of(error)}): "
             f"pip install {package}"
         ) from error
     engine_class: Callable[..., Engine] = getattr(module, backend.engine)
@@ -105,7 +106,7 @@ def _probe(name: str) -> EngineProbe:
         return EngineProbe(name, False, str(error))
     except Exception as error:
         # A report on every engine must not stop at the first one that breaks.
-        return EngineProbe(name, False, f"unexpected {type(error).__name__}: {error}")
+        return EngineProbe(name, False, f"unexpected {type(error).__name__}: {reason_of(error)}")
     return EngineProbe(name, True, detail)
 
 
@@ -115,7 +116,7 @@ def _compiled_engine_here(backend: str) -> tuple[str, list[str]]:
     try:
         importlib.import_module(_BACKENDS[backend].module)
     except (ImportError, OSError) as error:
-        missing.append(f'{error}: pip install "nvc[{_BACKENDS[backend].extra}]"')
+        missing.append(f'{reason_of(error)}: pip install "nvc[{_BACKENDS[backend].extra}]"')
     try:
         buffers = CudaBuffers()
     except EngineUnavailableError as error:
