@@ -8,7 +8,9 @@ convolution algorithm comes from a fixed heuristic instead of a timing race, and
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any, Final
 
 import numpy as np
@@ -62,6 +64,10 @@ class OrtEngine(Engine):
                     f"{ort.__version__} offers {', '.join(ort.get_available_providers())}: "
                     'pip uninstall onnxruntime, then pip install "nvc[cuda]"'
                 )
+            if hasattr(ort, "preload_dlls"):
+                # CUDA and cuDNN from pip packages; it prints, and stdout belongs to our caller.
+                with redirect_stdout(sys.stderr):
+                    ort.preload_dlls()
             flags |= {"tf32": "off", "conv_algorithm": "heuristic"}
         else:
             threads = int(spec.options.get("threads", usable_threads()))

@@ -21,8 +21,8 @@ _OPSET: Final = 17
 _IR_VERSION: Final = 8
 
 TOLERANCE: Final = 2e-5
-"""Largest error relative to the largest output. FP32 stays below 2e-6; TF32 and FP16 products
-are off by about 2e-4, BF16 by about 2e-3."""
+"""Largest error relative to the largest output. FP32 stays below 2e-6; inputs rounded to TF32
+(10 bits) are off by 5e-4 or more, to BF16 (7 bits) by 3e-3 or more."""
 
 
 def probe_source() -> GraphSource:

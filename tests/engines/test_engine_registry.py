@@ -85,6 +85,20 @@ def test_cuda_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> N
         open_engine("ort:cuda")
 
 
+def test_a_gpu_package_without_a_gpu_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("chatter"), raising=False)
+    monkeypatch.delattr(onnxruntime.OrtValue, "ortvalue_from_numpy")
+    with pytest.raises(EngineUnavailableError, match="check that nvidia-smi works"):
+        open_engine("ort:cuda")
+    assert capsys.readouterr().out == ""
+
+
 class _Part:
     def __init__(self, provider: str, *op_types: str) -> None:
         self.ep_name = provider
