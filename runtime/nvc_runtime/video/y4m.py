@@ -96,11 +96,11 @@ def unpack_header(line: bytes) -> Y4mHeader:
     tag = tags.get("C", "420")
     if tag not in _CHROMA_TAGS:
         raise VideoError(
-            f"Y4M chroma format: found C{tag}, expected 8-bit {', '.join(sorted(_CHROMA_TAGS))}; "
+            f"Y4M chroma format: found {tag[:32]!r}, expected 8-bit {', '.join(sorted(_CHROMA_TAGS))}; "
             "convert the video, for instance with `ffmpeg -pix_fmt yuv420p`"
         )
     if tags.get("I", "?") not in ("?", "p", "t", "b", "m"):
-        raise VideoError(f"Y4M interlacing: found I{tags['I']}, expected ?, p, t, b or m")
+        raise VideoError(f"Y4M interlacing: found {tags['I'][:32]!r}, expected ?, p, t, b or m")
     chroma, siting = _CHROMA_TAGS[tag]
     info = VideoInfo(
         width=width,
