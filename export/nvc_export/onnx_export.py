@@ -1,0 +1,108 @@
+"""PyTorch graphs to ONNX, with dynamic frame size."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+
+import onnx
+import torch
+from torch import Tensor
+
+from nvc_models.graph import CodecGraph, CodecGraphs
+
+OPSET = 20
+EXAMPLE_BLOCKS = (3, 5)
+"""Height and width, in units of the alignment, of the tensors a graph is traced with."""
+
+
+def example_inputs(
+    codec: CodecGraphs, graph: CodecGraph, blocks: tuple[int, int] = EXAMPLE_BLOCKS
+) -> list[Tensor]:
+    """Random inputs of a graph for a frame of ``blocks`` alignment units, each float32 NCHW."""
+    height, width = (codec.alignment * b for b in blocks)
+    generator = torch.Generator().manual_seed(1)
+    inputs = []
+    for name in graph.inputs:
+        if name in codec.quality_vectors:
+            vector = codec.quality_vectors[name][32]
+            inputs.append(vector.reshape(1, -1, 1, 1).clone())
+            continue
+        shape = codec.tensors[name]
+        size = (1, shape.channels, height // shape.stride, width // shape.stride)
+        sample = torch.rand(size, generator=generator)
+        inputs.append(torch.round(sample * 4 - 2) if name.endswith(("_z", "_0", "_1")) else sample)
+    return inputs
+
+
+def export_graph(codec: CodecGraphs, graph: CodecGraph, metadata: Mapping[str, str]) -> bytes:
+    """Return the serialized ONNX model of a graph: FP32, inputs and outputs named, H, W dynamic."""
+    rows, columns = torch.export.Dim("rows", min=1), torch.export.Dim("columns", min=1)
+    shapes: list[dict[int, object] | None] = []
+    for name in graph.inputs:
+        if name in codec.quality_vectors:
+            shapes.append(None)
+            continue
+        factor = codec.alignment // codec.tensors[name].stride
+        shapes.append({2: _times(rows, factor), 3: _times(columns, factor)})
+    inputs = tuple(example_inputs(codec, graph))
+    module = _Positional(graph.module).eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=(tuple(shapes),),
+            verbose=False,
+        )
+    assert program is not None
+    buffer = io.BytesIO()
+    program.save(buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    return _finish(model, graph, metadata)
+
+
+class _Positional(torch.nn.Module):
+    """Gives every graph the same signature: a tuple of tensors."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        result: Tensor | tuple[Tensor, ...] = self.module(*inputs)
+        return result
+
+
+def _times(dim: object, factor: int) -> object:
+    return dim if factor == 1 else factor * dim  # type: ignore[operator]
+
+
+def _finish(model: onnx.ModelProto, graph: CodecGraph, metadata: Mapping[str, str]) -> bytes:
+    """Drop what varies between machines or runs (doc strings, traces), add our metadata, check."""
+    model.doc_string = ""
+    model.producer_name, model.producer_version = "nvc", ""
+    model.graph.name = graph.name
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    for key, text in sorted(metadata.items()):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
+    onnx.checker.check_model(model, full_check=True)
+    found = [i.name for i in model.graph.input]
+    if found != graph.inputs:
+        raise ValueError(f"graph {graph.name}: exported inputs {found}, expected {graph.inputs}")
+    return model.SerializeToString(deterministic=True)

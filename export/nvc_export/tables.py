@@ -1,0 +1,64 @@
+"""Integer frequency tables of a codec, computed once, at export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nvc_calib import ScaleLevels
+from nvc_models.graph import CodecGraphs
+from nvc_models.latent import FactorizedPrior
+from nvc_runtime.entropy import FrequencyTable, TableSet, laplace_tables, table_from_probabilities
+
+HYPER_RADIUS = 255
+TAIL_MASS = 2.0**-16
+MIN_ESCAPE = 2.0**-18
+
+
+def factorized_tables(prior: FactorizedPrior) -> TableSet:
+    """One table per channel of a hyperlatent: the masses of the unit intervals round integers."""
+    symbols = torch.arange(-HYPER_RADIUS, HYPER_RADIUS + 1, dtype=torch.float64)
+    with torch.no_grad():
+        points = symbols.expand(prior.channels, 1, -1)
+        masses = prior.double().probability(points)[:, 0].numpy()
+        prior.float()
+    return TableSet([_table_from_masses(row) for row in masses])
+
+
+def _table_from_masses(masses: NDArray[np.float64]) -> FrequencyTable:
+    """Keep the shortest run of symbols that leaves at most TAIL_MASS to the escape."""
+    total = float(masses.sum())
+    low, high = 0, masses.size
+    outside = max(0.0, 1.0 - total)
+    while high - low > 1:
+        smaller = low if masses[low] <= masses[high - 1] else high - 1
+        if outside + masses[smaller] > TAIL_MASS:
+            break
+        outside += float(masses[smaller])
+        low, high = (low + 1, high) if smaller == low else (low, high - 1)
+    return table_from_probabilities(masses[low:high], low - HYPER_RADIUS, max(outside, MIN_ESCAPE))
+
+
+def tables_from_codec(codec: CodecGraphs, levels: ScaleLevels) -> dict[str, TableSet]:
+    """Every table set of a codec by name; ``scale`` is that of the scale levels."""
+    tables = {name: factorized_tables(prior) for name, prior in codec.factorized.items()}
+    tables["scale"] = laplace_tables(list(levels.representatives()))
+    return tables
+
+
+def arrays_from_tables(
+    tables: Mapping[str, TableSet], vectors: Mapping[str, torch.Tensor]
+) -> dict[str, NDArray[np.generic]]:
+    """The content of ``tables.safetensors``."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, table_set in tables.items():
+        frequencies, sizes, offsets = table_set.to_arrays()
+        arrays[f"{name}.frequencies"] = frequencies
+        arrays[f"{name}.sizes"] = sizes
+        arrays[f"{name}.offsets"] = offsets
+    for name, vector in vectors.items():
+        arrays[f"quality.{name}"] = vector.float().numpy()
+    return arrays

@@ -1,0 +1,315 @@
+"""Entropy model of one latent: hyperprior, fused priors, dual spatial prior, quantisation.
+
+Follows Li et al. (MM'22) as Tian et al. (MM'23) use it. The scale *index* comes straight from
+the network: ``I = clamp(16 + 4 r, 0, L - 1/2)``, evenly spaced in log sigma, so that no platform's
+``log`` or ``exp`` lies between the network and a decision (Tian et al., Eq. 2-5).
+
+The latent's channels are split in halves A and B. Part 0 holds A on the even squares of a
+checkerboard and B on the odd ones, part 1 the rest; each part is a dense (B, C/2, H, W) tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nvc_calib.levels import ScaleLevels
+from nvc_models.blocks import BlockStyle, SeparableBlock, conv1x1, conv3x3, zero_init
+
+LEVELS = ScaleLevels()
+QUALITIES = 64
+INDEX_CENTRE = 16.0
+INDEX_GAIN = 4.0
+MIN_STEP = 0.5
+LOG2E = 1.0 / math.log(2.0)
+
+Rounding = Literal["noise", "hard"]
+
+
+class _Bound(torch.autograd.Function):
+    """Clamp whose gradient still moves values that lie outside back towards the range."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:  # type: ignore[no-untyped-def,override]  # noqa: ANN001
+        ctx.save_for_backward(x)
+        ctx.bounds = (low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def,override]  # noqa: ANN001, ANN205
+        (x,) = ctx.saved_tensors
+        low, high = ctx.bounds
+        keep = ((x >= low) | (grad < 0)) & ((x <= high) | (grad > 0))
+        return grad * keep, None, None
+
+
+def bound(x: Tensor, low: float, high: float) -> Tensor:
+    """Clamp to [low, high]; while training, the gradient can lead back into the range."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Bound.apply(x, low, high)  # type: ignore[no-any-return,no-untyped-call]
+    return x.clamp(low, high)
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half to even; the gradient passes as if nothing had happened."""
+    return x + (torch.round(x) - x).detach()
+
+
+def _phase_mask(channels: int, phases: tuple[int, int], like: Tensor) -> Tensor:
+    """Mask (1, 4 * channels, 1, 1) that keeps two of the four phases of a 2x2 unshuffle."""
+    one = torch.zeros(4, device=like.device, dtype=like.dtype)
+    one[list(phases)] = 1.0
+    return one.repeat(channels).view(1, 4 * channels, 1, 1)
+
+
+EVEN, ODD = (0, 3), (1, 2)
+
+
+def split_checkerboard(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split (B, C, H, W) into part 0 and part 1, each (B, C/2, H, W). H and W are even.
+
+    The masks act on pixel-unshuffled tensors, which needs no shape arithmetic in a graph; a
+    product with 0 or 1 is exact on every platform.
+    """
+    half = x.shape[1] // 2
+    a, b = (F.pixel_unshuffle(t, 2) for t in (x[:, :half], x[:, half:]))
+    even, odd = _phase_mask(half, EVEN, x), _phase_mask(half, ODD, x)
+    return F.pixel_shuffle(a * even + b * odd, 2), F.pixel_shuffle(a * odd + b * even, 2)
+
+
+def merge_checkerboard(part_0: Tensor, part_1: Tensor) -> Tensor:
+    """Inverse of :func:`split_checkerboard`: two (B, C/2, H, W) parts to (B, C, H, W)."""
+    half = part_0.shape[1]
+    p0, p1 = F.pixel_unshuffle(part_0, 2), F.pixel_unshuffle(part_1, 2)
+    even, odd = _phase_mask(half, EVEN, part_0), _phase_mask(half, ODD, part_0)
+    a, b = p0 * even + p1 * odd, p0 * odd + p1 * even
+    return torch.cat((F.pixel_shuffle(a, 2), F.pixel_shuffle(b, 2)), 1)
+
+
+def spread_part_0(part_0: Tensor) -> Tensor:
+    """Place part 0 (B, C/2, H, W) in the full layout (B, C, H, W) with zeros elsewhere."""
+    half = part_0.shape[1]
+    p0 = F.pixel_unshuffle(part_0, 2)
+    even, odd = _phase_mask(half, EVEN, part_0), _phase_mask(half, ODD, part_0)
+    return torch.cat((F.pixel_shuffle(p0 * even, 2), F.pixel_shuffle(p0 * odd, 2)), 1)
+
+
+def laplace_bits(x: Tensor, index: Tensor) -> Tensor:
+    """Bits of symbols ``x`` under a zero-mean Laplace of scale index ``index``; same shape.
+
+    The probability of a symbol is the mass of its unit interval; computed in the log domain so
+    that far outliers keep a gradient.
+    """
+    log_sigma = math.log(LEVELS.sigma_min) + LEVELS.step * index
+    inverse_b = math.sqrt(2.0) * torch.exp(-log_sigma)
+    distance = x.abs()
+    mass = -torch.expm1(-inverse_b)
+    outside = (distance - 0.5) * inverse_b - torch.log(0.5 * mass)
+    inner = torch.clamp(distance, max=0.5)
+    inside = -torch.log1p(
+        -0.5 * (torch.exp((inner - 0.5) * inverse_b) + torch.exp((-inner - 0.5) * inverse_b))
+    )
+    return LOG2E * torch.where(distance < 0.5, inside, outside)
+
+
+class FactorizedPrior(nn.Module):
+    """Learned density of each hyperlatent channel (Balle et al. 2018, appendix 6.1)."""
+
+    def __init__(self, channels: int, filters: tuple[int, ...] = (3, 3, 3)) -> None:
+        super().__init__()
+        self.channels = channels
+        sizes = (1, *filters, 1)
+        scale = 8.0 ** (1 / (len(filters) + 1))
+        self.matrices = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.factors = nn.ParameterList()
+        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            start = math.log(math.expm1(1 / scale / b))
+            self.matrices.append(nn.Parameter(torch.full((channels, b, a), start)))
+            self.biases.append(nn.Parameter(torch.rand(channels, b, 1) - 0.5))
+            if i < len(filters):
+                self.factors.append(nn.Parameter(torch.zeros(channels, b, 1)))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logit of the cumulative distribution at ``x`` (C, 1, N); same shape."""
+        for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
+            x = torch.matmul(F.softplus(matrix), x) + bias
+            if i < len(self.factors):
+                x = x + torch.tanh(self.factors[i]) * torch.tanh(x)
+        return x
+
+    def probability(self, x: Tensor) -> Tensor:
+        """Mass of the unit interval round each ``x`` (C, 1, N)."""
+        low, high = self.logits(x - 0.5), self.logits(x + 0.5)
+        sign = -torch.sign(low + high).detach()
+        return torch.abs(torch.sigmoid(sign * high) - torch.sigmoid(sign * low))
+
+    def bits(self, z: Tensor) -> Tensor:
+        """Bits of hyperlatents (B, C, H, W); same shape."""
+        b, c, h, w = z.shape
+        flat = z.float().transpose(0, 1).reshape(c, 1, -1)
+        bits = -LOG2E * torch.log(self.probability(flat).clamp_min(1e-9))
+        return bits.reshape(c, b, h, w).transpose(0, 1)
+
+
+class QualityGain(nn.Module):
+    """Positive gain per channel, geometrically interpolated over the quality index 0..63."""
+
+    def __init__(self, channels: int, log_low: float, log_high: float, anchors: int = 8) -> None:
+        super().__init__()
+        start = torch.linspace(log_low, log_high, anchors)[:, None].repeat(1, channels)
+        self.log_gain = nn.Parameter(start)
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """Map quality (B,), [0, 63], to gains (B, C, 1, 1)."""
+        anchors = self.log_gain.shape[0]
+        position = quality.float() * ((anchors - 1) / (QUALITIES - 1))
+        low = position.floor().clamp(0, anchors - 2).long()
+        weight = (position - low)[:, None]
+        log_gain = self.log_gain[low] * (1 - weight) + self.log_gain[low + 1] * weight
+        return torch.exp(log_gain)[:, :, None, None]
+
+    def table(self) -> Tensor:
+        """Gains of every quality, float32 (64, C)."""
+        with torch.no_grad():
+            return self(torch.arange(QUALITIES))[:, :, 0, 0].float()
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """Sizes of one latent's entropy model."""
+
+    channels: int
+    hyper_channels: int
+    prior_channels: int
+    width: int
+    style: BlockStyle
+
+
+@dataclass
+class Quantized:
+    """What coding one latent gives while training."""
+
+    y_hat: Tensor
+    bits: Tensor
+    hyper_bits: Tensor
+    index: Tensor
+
+
+def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
+    """Chain of layers: 3x3 with LeakyReLU (``conv``), or pointwise with separable blocks."""
+    layers: list[nn.Module] = []
+    for a, b in zip(channels[:-2], channels[1:-1], strict=True):
+        if style == "conv":
+            layers += [conv3x3(a, b), nn.LeakyReLU(0.01)]
+        else:
+            layers += [conv1x1(a, b) if a != b else nn.Identity(), SeparableBlock(b, expansion=0)]
+            layers += [nn.LeakyReLU(0.1)]
+    last = conv3x3 if style == "conv" else conv1x1
+    layers.append(last(channels[-2], channels[-1]))
+    return nn.Sequential(*layers)
+
+
+class LatentModel(nn.Module):
+    """Everything that turns a latent into symbols with distributions, and back."""
+
+    def __init__(self, config: LatentConfig) -> None:
+        super().__init__()
+        c, n, style = config.channels, config.hyper_channels, config.style
+        self.config = config
+        self.hyper_encoder = nn.Sequential(
+            conv3x3(c, n), nn.LeakyReLU(0.01), conv3x3(n, n, 2), nn.LeakyReLU(0.01), conv3x3(n, n, 2)
+        )
+        self.hyper_decoder = nn.Sequential(
+            conv1x1(n, n * 4),
+            nn.PixelShuffle(2),
+            nn.LeakyReLU(0.01),
+            conv1x1(n, n * 4),
+            nn.PixelShuffle(2),
+            nn.LeakyReLU(0.01),
+            conv3x3(n, c) if style == "separable" else conv3x3(n, 2 * c),
+        )
+        hyper_out = c if style == "separable" else 2 * c
+        width = config.width
+        self.fusion = _net(style, (hyper_out + config.prior_channels, width, width, 3 * c))
+        self.spatial = _net(style, (4 * c, width, width, 2 * c))
+        with torch.no_grad():
+            for net in (self.fusion, self.spatial):
+                last = net[-1]
+                assert isinstance(last, nn.Conv2d)
+                zero_init(last)
+        self.factorized = FactorizedPrior(n)
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        """Hyperlatent (B, N, H/4, W/4) of a scaled latent (B, C, H, W), not yet rounded."""
+        return self.hyper_encoder(y)
+
+    def fuse(self, z: Tensor, *priors: Tensor) -> Tensor:
+        """Fused parameters (B, 3C, H, W) from the rounded hyperlatent and further priors."""
+        return self.fusion(torch.cat((self.hyper_decoder(z), *priors), 1))
+
+    def part_0(self, fused: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Step (B, C, H, W), and index and mean of part 0, (B, C/2, H, W) each."""
+        step, raw, mean = fused.chunk(3, 1)
+        index_0, _ = split_checkerboard(raw)
+        mean_0, _ = split_checkerboard(mean)
+        return bound(step + 1.0, MIN_STEP, 1e4), self.index(index_0), mean_0
+
+    def part_1(self, part_0_hat: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0."""
+        _, raw, mean = fused.chunk(3, 1)
+        delta_raw, delta_mean = self.spatial(
+            torch.cat((spread_part_0(part_0_hat), fused), 1)
+        ).chunk(2, 1)
+        _, index_1 = split_checkerboard(raw + delta_raw)
+        _, mean_1 = split_checkerboard(mean + delta_mean)
+        return self.index(index_1), mean_1
+
+    @staticmethod
+    def index(raw: Tensor) -> Tensor:
+        """Continuous scale index in [0, L - 1/2] from a raw network output."""
+        return bound(INDEX_CENTRE + INDEX_GAIN * raw, 0.0, LEVELS.index_max)
+
+    def forward(
+        self, y: Tensor, *priors: Tensor, rounding: Rounding, skip_level: int = -1
+    ) -> Quantized:
+        """Quantise a scaled latent (B, C, H, W) as a codec would, with gradients.
+
+        ``noise``: rates see uniform noise, values are rounded straight through.
+        ``hard``: rates see the rounded values and the levels that a coder would use, and
+        elements at or below ``skip_level`` are replaced by their mean.
+        """
+        z = self.hyper_analysis(y)
+        z_hat = round_through(z)
+        z_rate = z + torch.rand_like(z) - 0.5 if rounding == "noise" and self.training else z_hat
+        fused = self.fuse(z_hat, *priors).float()
+        step, index_0, mean_0 = self.part_0(fused)
+        y_0, y_1 = split_checkerboard(y / step)
+        hat_0, bits_0 = self._quantize(y_0, mean_0, index_0, rounding, skip_level)
+        index_1, mean_1 = self.part_1(hat_0, fused)
+        hat_1, bits_1 = self._quantize(y_1, mean_1.float(), index_1.float(), rounding, skip_level)
+        return Quantized(
+            y_hat=merge_checkerboard(hat_0, hat_1) * step,
+            bits=bits_0 + bits_1,
+            hyper_bits=self.factorized.bits(z_rate).sum((1, 2, 3)),
+            index=torch.cat((index_0, index_1), 1),
+        )
+
+    def _quantize(
+        self, y: Tensor, mean: Tensor, index: Tensor, rounding: Rounding, skip_level: int
+    ) -> tuple[Tensor, Tensor]:
+        residual = y - mean
+        symbols = round_through(residual)
+        if rounding == "noise" and self.training:
+            rated = residual + torch.rand_like(residual) - 0.5
+            return symbols + mean, laplace_bits(rated, index).sum((1, 2, 3))
+        level = (index.floor() + 0.5).clamp(max=LEVELS.count - 0.5)
+        used = index + (level - index).detach()
+        coded = (index >= skip_level + 1).to(y.dtype)
+        bits = laplace_bits(symbols, used) * coded
+        return symbols * coded + mean, bits.sum((1, 2, 3))

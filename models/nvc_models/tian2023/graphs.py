@@ -1,0 +1,413 @@
+"""The codec cut into graphs at its coding points, and the two programs over them.
+
+Each graph is a module whose ``forward`` takes and returns named tensors; together with the
+programs this is all an exporter needs to know of the family.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
+from nvc_models.latent import LatentModel, merge_checkerboard, split_checkerboard
+from nvc_models.tian2023.codec import Tian2023
+from nvc_models.tian2023.config import ALIGNMENT, LATENT_STRIDE
+from nvc_models.tian2023.inter import InterModel
+from nvc_models.tian2023.intra import IntraModel
+
+HYPER_STRIDE = 64
+
+
+class _Prior(nn.Module):
+    """Hyperlatent and further priors -> fused parameters, step, index and mean of part 0."""
+
+    def __init__(self, latent: LatentModel) -> None:
+        super().__init__()
+        self.latent = latent
+
+    def forward(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        fused = self.latent.fuse(z, *priors)
+        step, index, mean = self.latent.part_0(fused)
+        return fused, step, index, mean
+
+
+class _ContextPrior(nn.Module):
+    """As :class:`_Prior`, with the temporal prior taken from the coarsest context."""
+
+    def __init__(self, model: InterModel) -> None:
+        super().__init__()
+        self.prior, self.temporal = _Prior(model.latent), model.temporal_prior
+
+    def forward(
+        self, z: Tensor, c3: Tensor, y_ref: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.prior(z, self.temporal(c3), y_ref)
+
+
+class _Quantize(nn.Module):
+    """Symbols of one part: round((y / step)_part - mean)."""
+
+    def __init__(self, part: int) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, y: Tensor, step: Tensor, mean: Tensor) -> Tensor:
+        return torch.round(split_checkerboard(y / step)[self.part] - mean)
+
+
+class _Spatial(nn.Module):
+    """What part 0 tells about part 1: its index and mean."""
+
+    def __init__(self, latent: LatentModel) -> None:
+        super().__init__()
+        self.latent = latent
+
+    def forward(self, symbols: Tensor, mean: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
+        index, mean_1 = self.latent.part_1(symbols + mean, fused)
+        return index, mean_1
+
+
+def _latent_hat(s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor) -> Tensor:
+    return merge_checkerboard(s0 + m0, s1 + m1) * step
+
+
+class _IntraAnalysis(nn.Module):
+    def __init__(self, model: IntraModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frame: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.model.encode(frame, gain)
+        return y, torch.round(self.model.latent.hyper_analysis(y))
+
+
+class _IntraSynthesis(nn.Module):
+    """Symbols -> frame, and the feature the next inter frame refers to."""
+
+    def __init__(self, codec: Tian2023) -> None:
+        super().__init__()
+        self.intra, self.adapt = codec.intra, codec.inter.adapt
+
+    def forward(
+        self, s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor, gain: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        frame = self.intra.decode(_latent_hat(s0, m0, s1, m1, step), gain).clamp(0.0, 1.0)
+        return frame, self.adapt(frame)
+
+
+class _MotionAnalysis(nn.Module):
+    def __init__(self, model: InterModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frame: Tensor, reference: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        flow = self.model.estimate_flow(frame, reference)
+        y = self.model.motion.encode(flow, gain)
+        return y, torch.round(self.model.motion.latent.hyper_analysis(y))
+
+
+class _MotionContext(nn.Module):
+    """Motion symbols -> motion latent to carry, contexts, and the compensated frame."""
+
+    def __init__(self, model: InterModel) -> None:
+        super().__init__()
+        self.motion, self.context = model.motion, model.context
+        self.with_prediction = model.config.warp_frame
+
+    def forward(
+        self,
+        s0: Tensor,
+        m0: Tensor,
+        s1: Tensor,
+        m1: Tensor,
+        step: Tensor,
+        gain: Tensor,
+        frame: Tensor,
+        feature: Tensor,
+    ) -> tuple[Tensor, ...]:
+        motion_hat = _latent_hat(s0, m0, s1, m1, step)
+        flow = self.motion.decode(motion_hat, gain)
+        c1, c2, c3, prediction = self.context(frame, feature, flow)
+        if self.with_prediction:
+            return motion_hat, c1, c2, c3, prediction
+        return motion_hat, c1, c2, c3
+
+
+class _MotionContextWithoutFrame(_MotionContext):
+    """For widths that warp features only: the reference frame is not read."""
+
+    def forward(  # type: ignore[override]
+        self,
+        s0: Tensor,
+        m0: Tensor,
+        s1: Tensor,
+        m1: Tensor,
+        step: Tensor,
+        gain: Tensor,
+        feature: Tensor,
+    ) -> tuple[Tensor, ...]:
+        motion_hat = _latent_hat(s0, m0, s1, m1, step)
+        flow = self.motion.decode(motion_hat, gain)
+        return (motion_hat, *self.context.contexts(feature, flow))
+
+
+class _ContextAnalysis(nn.Module):
+    def __init__(self, model: InterModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        frame: Tensor,
+        c1: Tensor,
+        c2: Tensor,
+        c3: Tensor,
+        gain: Tensor,
+        prediction: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        y = self.model.encoder(frame, prediction, c1, c2, c3) * gain
+        return y, torch.round(self.model.latent.hyper_analysis(y))
+
+
+class _InterSynthesis(nn.Module):
+    """Symbols -> frame, feature and latent to carry."""
+
+    def __init__(self, model: InterModel) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+
+    def forward(
+        self,
+        s0: Tensor,
+        m0: Tensor,
+        s1: Tensor,
+        m1: Tensor,
+        step: Tensor,
+        gain: Tensor,
+        c1: Tensor,
+        c2: Tensor,
+        c3: Tensor,
+        prediction: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y_hat = _latent_hat(s0, m0, s1, m1, step)
+        frame, feature = self.decoder(y_hat * gain, prediction, c1, c2, c3)
+        return frame.clamp(0.0, 1.0), feature, y_hat
+
+
+def _coded(prefix: str) -> list[str]:
+    """Tensors from which a decoded latent is rebuilt."""
+    return [f"{prefix}_0", f"{prefix}_0_mean", f"{prefix}_1", f"{prefix}_1_mean", f"{prefix}_step"]
+
+
+def _latent_graphs(prefix: str, latent: LatentModel) -> list[CodecGraph]:
+    """Graphs between the coding points of one latent (its prior graph excluded)."""
+    mean_0, fused, step = f"{prefix}_0_mean", f"{prefix}_fused", f"{prefix}_step"
+    return [
+        CodecGraph(
+            f"{prefix}_quantize_0", _Quantize(0), [f"{prefix}_y", step, mean_0], [f"{prefix}_0"]
+        ),
+        CodecGraph(
+            f"{prefix}_spatial",
+            _Spatial(latent),
+            [f"{prefix}_0", mean_0, fused],
+            [f"{prefix}_1_index", f"{prefix}_1_mean"],
+        ),
+        CodecGraph(
+            f"{prefix}_quantize_1",
+            _Quantize(1),
+            [f"{prefix}_y", step, f"{prefix}_1_mean"],
+            [f"{prefix}_1"],
+        ),
+    ]
+
+
+def _latent_shapes(prefix: str, latent: LatentModel) -> dict[str, TensorShape]:
+    c, n = latent.config.channels, latent.config.hyper_channels
+    half, full = TensorShape(c // 2, LATENT_STRIDE), TensorShape(c, LATENT_STRIDE)
+    shapes = {f"{prefix}_y": full, f"{prefix}_step": full}
+    shapes[f"{prefix}_z"] = TensorShape(n, HYPER_STRIDE)
+    shapes[f"{prefix}_fused"] = TensorShape(3 * c, LATENT_STRIDE)
+    for part in (0, 1):
+        for suffix in ("", "_index", "_mean"):
+            shapes[f"{prefix}_{part}{suffix}"] = half
+    return shapes
+
+
+def _latent_steps(prefix: str, prior_graph: str, hyper: str, section: str) -> list[dict[str, str]]:
+    """Coding steps of one latent: hyperlatent, part 0, part 1."""
+    steps = [
+        {"code": f"{prefix}_z", "section": hyper, "prior": "factorized", "tables": f"{prefix}_z"},
+        {"run": prior_graph},
+    ]
+    for part in (0, 1):
+        if part:
+            steps.append({"run": f"{prefix}_spatial"})
+        steps.append({"run": f"{prefix}_quantize_{part}", "side": "encode"})
+        steps.append(
+            {
+                "code": f"{prefix}_{part}",
+                "section": section,
+                "prior": "scale",
+                "index": f"{prefix}_{part}_index",
+                "tables": "scale",
+            }
+        )
+    return steps
+
+
+def graphs_from_model(codec: Tian2023) -> CodecGraphs:
+    """Cut a codec into graphs; see :class:`nvc_models.graph.CodecGraphs`."""
+    intra, inter = codec.intra, codec.inter
+    warp_frame = inter.config.warp_frame
+    prediction = ["prediction"] if warp_frame else []
+    contexts = ["c1", "c2", "c3"]
+    motion_context: list[str] = [*_coded("motion"), "motion_decode_gain"]
+    prior_outputs = ["fused", "step", "0_index", "0_mean"]
+    graphs = [
+        CodecGraph(
+            "intra_analysis",
+            _IntraAnalysis(intra),
+            ["frame", "intra_encode_gain"],
+            ["intra_y", "intra_z"],
+        ),
+        CodecGraph(
+            "intra_prior",
+            _Prior(intra.latent),
+            ["intra_z"],
+            [f"intra_{o}" for o in prior_outputs],
+        ),
+        *_latent_graphs("intra", intra.latent),
+        CodecGraph(
+            "intra_synthesis",
+            _IntraSynthesis(codec),
+            [*_coded("intra"), "intra_decode_gain"],
+            ["decoded", "feature"],
+        ),
+        CodecGraph(
+            "motion_analysis",
+            _MotionAnalysis(inter),
+            ["frame", "ref_frame", "motion_encode_gain"],
+            ["motion_y", "motion_z"],
+        ),
+        CodecGraph(
+            "motion_prior",
+            _Prior(inter.motion.latent),
+            ["motion_z", "ref_motion"],
+            [f"motion_{o}" for o in prior_outputs],
+        ),
+        *_latent_graphs("motion", inter.motion.latent),
+        CodecGraph(
+            "motion_context",
+            _MotionContext(inter) if warp_frame else _MotionContextWithoutFrame(inter),
+            [*motion_context, *(["ref_frame"] if warp_frame else []), "ref_feature"],
+            ["motion_hat", *contexts, *prediction],
+        ),
+        CodecGraph(
+            "context_analysis",
+            _ContextAnalysis(inter),
+            ["frame", *contexts, "context_encode_gain", *prediction],
+            ["context_y", "context_z"],
+        ),
+        CodecGraph(
+            "context_prior",
+            _ContextPrior(inter),
+            ["context_z", "c3", "ref_y"],
+            [f"context_{o}" for o in prior_outputs],
+        ),
+        *_latent_graphs("context", inter.latent),
+        CodecGraph(
+            "inter_synthesis",
+            _InterSynthesis(inter),
+            [*_coded("context"), "context_decode_gain", *contexts, *prediction],
+            ["decoded", "feature", "context_hat"],
+        ),
+    ]
+    return CodecGraphs(
+        family="tian2023",
+        alignment=ALIGNMENT,
+        graphs=graphs,
+        tensors=_tensors(codec),
+        quality_vectors={
+            "intra_encode_gain": intra.encode_gain.table(),
+            "intra_decode_gain": intra.decode_gain.table(),
+            "motion_encode_gain": inter.motion.encode_gain.table(),
+            "motion_decode_gain": inter.motion.decode_gain.table(),
+            "context_encode_gain": inter.encode_gain.table(),
+            "context_decode_gain": inter.decode_gain.table(),
+        },
+        factorized={
+            "intra_z": intra.latent.factorized,
+            "motion_z": inter.motion.latent.factorized,
+            "context_z": inter.latent.factorized,
+        },
+        programs=_programs(),
+    )
+
+
+def _tensors(codec: Tian2023) -> dict[str, TensorShape]:
+    inter = codec.inter
+    w1, w2, w3 = inter.config.widths
+    s = inter.config.stem_stride
+    latent = TensorShape(inter.config.latent, LATENT_STRIDE)
+    motion = TensorShape(inter.config.motion_latent, LATENT_STRIDE)
+    shapes = {
+        "frame": TensorShape(3, 1),
+        "decoded": TensorShape(3, 1),
+        "prediction": TensorShape(3, 1),
+        "feature": TensorShape(w1, s),
+        "c1": TensorShape(w1, s),
+        "c2": TensorShape(w2, 2 * s),
+        "c3": TensorShape(w3, 4 * s),
+        "context_hat": latent,
+        "motion_hat": motion,
+        "ref_frame": TensorShape(3, 1),
+        "ref_feature": TensorShape(w1, s),
+        "ref_y": latent,
+        "ref_motion": motion,
+    }
+    for prefix, model in (
+        ("intra", codec.intra.latent),
+        ("motion", inter.motion.latent),
+        ("context", inter.latent),
+    ):
+        shapes |= _latent_shapes(prefix, model)
+    return shapes
+
+
+def _programs() -> dict[str, Any]:
+    return {
+        "intra": {
+            "steps": [
+                {"run": "intra_analysis", "side": "encode"},
+                *_latent_steps("intra", "intra_prior", "hyper", "intra"),
+                {"run": "intra_synthesis"},
+            ],
+            "output": "decoded",
+            "carry": {
+                "ref_frame": "decoded",
+                "ref_feature": "feature",
+                "ref_y": 0,
+                "ref_motion": 0,
+            },
+        },
+        "inter": {
+            "steps": [
+                {"run": "motion_analysis", "side": "encode"},
+                *_latent_steps("motion", "motion_prior", "motion_hyper", "motion"),
+                {"run": "motion_context"},
+                {"run": "context_analysis", "side": "encode"},
+                *_latent_steps("context", "context_prior", "hyper", "context"),
+                {"run": "inter_synthesis"},
+            ],
+            "output": "decoded",
+            "carry": {
+                "ref_frame": "decoded",
+                "ref_feature": "feature",
+                "ref_y": "context_hat",
+                "ref_motion": "motion_hat",
+            },
+        },
+    }

@@ -1,0 +1,1 @@
+"""Training of the codec families: data, schedule, losses, loop, checkpoints."""

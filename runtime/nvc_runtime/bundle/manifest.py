@@ -1,0 +1,271 @@
+"""The manifest: everything about a bundle except the bytes of its graphs (``docs/bundle.md``)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nvc_calib import ScaleLevels
+from nvc_errors import BundleError, UsageError
+from nvc_runtime.bundle.program import (
+    FRAME,
+    GraphSpec,
+    Program,
+    TensorSpec,
+    check_program,
+    parse_step,
+)
+
+FORMAT = "nvc-bundle"
+FORMAT_VERSION = 1
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_CHANNELS = 4096
+_REQUIRED = {
+    "format",
+    "format_version",
+    "name",
+    "family",
+    "alignment",
+    "qualities",
+    "scale_levels",
+    "defaults",
+    "tensors",
+    "graphs",
+    "tables",
+    "programs",
+    "files",
+}
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What an encoder uses unless told otherwise."""
+
+    quality: int
+    keyint: int
+    skip_level: int
+    epsilon: float
+    pixel_epsilon: float
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Identity of one file of the bundle."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A parsed and checked manifest."""
+
+    name: str
+    family: str
+    alignment: int
+    qualities: int
+    scale_levels: ScaleLevels
+    defaults: Defaults
+    tensors: Mapping[str, TensorSpec]
+    graphs: Mapping[str, GraphSpec]
+    tables: tuple[str, ...]
+    intra: Program
+    inter: Program
+    files: Mapping[str, FileEntry]
+    card: Mapping[str, Any]
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """Size of a frame padded to multiples of the alignment."""
+        a = self.alignment
+        return -(-height // a) * a, -(-width // a) * a
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Parse and check ``manifest.json``; raise :class:`BundleError` saying what is wrong."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(
+            f"manifest.json has {len(data)} bytes, expected at most {MAX_MANIFEST_BYTES}"
+        )
+    try:
+        root = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"manifest.json is no JSON: {error}") from error
+    root = _object(root, "manifest")
+    if root.get("format") != FORMAT:
+        raise BundleError(f"format is {root.get('format')!r}, expected {FORMAT!r}: no nvc bundle")
+    if root.get("format_version") != FORMAT_VERSION:
+        raise BundleError(
+            f"bundle format version {root.get('format_version')!r} is not supported; this "
+            f"version reads {FORMAT_VERSION}: update nvc, or export the bundle again"
+        )
+    missing, unknown = sorted(_REQUIRED - set(root)), sorted(set(root) - _REQUIRED - {"card"})
+    if missing or unknown:
+        raise BundleError(f"manifest: missing fields {missing}, unknown fields {unknown}")
+    tensors = _parse_tensors(root["tensors"], alignment := _integer(root, "alignment", 1, 1024))
+    graphs = _parse_graphs(root["graphs"], tensors)
+    files = _parse_files(root["files"])
+    for graph in graphs.values():
+        if graph.file not in files:
+            raise BundleError(f"graph {graph.name!r}: file {graph.file!r} is not under 'files'")
+    programs = _object(root["programs"], "programs")
+    if set(programs) != {"intra", "inter"}:
+        raise BundleError(f"programs are {sorted(programs)}, expected 'inter' and 'intra'")
+    intra = _parse_program("intra", programs["intra"], tensors, graphs)
+    inter = _parse_program("inter", programs["inter"], tensors, graphs)
+    if set(intra.carry) != set(inter.carry):
+        raise BundleError("the programs carry different tensors")
+    qualities = _integer(root, "qualities", 1, 256)
+    levels = _parse_levels(root["scale_levels"])
+    return Manifest(
+        name=_name(root["name"]),
+        family=_name(root["family"]),
+        alignment=alignment,
+        qualities=qualities,
+        scale_levels=levels,
+        defaults=_parse_defaults(root["defaults"], qualities, levels.count),
+        tensors=tensors,
+        graphs=graphs,
+        tables=_parse_tables(root["tables"], (intra, inter)),
+        intra=intra,
+        inter=inter,
+        files=files,
+        card=_object(root.get("card", {}), "card"),
+    )
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BundleError(f"{where}: expected an object, found {type(value).__name__}")
+    return value
+
+
+def _integer(data: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    value = data.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise BundleError(f"{key} is {value!r}, expected a whole number {low}..{high}")
+    return value
+
+
+def _number(data: Mapping[str, Any], key: str, low: float, high: float) -> float:
+    value = data.get(key)
+    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value < high:
+        raise BundleError(f"{key} is {value!r}, expected a number from {low} to below {high}")
+    return float(value)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", value) is None:
+        raise BundleError(f"name {value!r}: expected 1..64 characters of a-z 0-9 . _ -")
+    return value
+
+
+def _parse_levels(value: Any) -> ScaleLevels:
+    data = _object(value, "scale_levels")
+    try:
+        return ScaleLevels(
+            _integer(data, "count", 2, 256),
+            _number(data, "sigma_min", 0.0, 1e6),
+            _number(data, "sigma_max", 0.0, 1e6),
+        )
+    except UsageError as error:
+        raise BundleError(f"scale_levels: {error}") from error
+
+
+def _parse_defaults(value: Any, qualities: int, levels: int) -> Defaults:
+    data = _object(value, "defaults")
+    return Defaults(
+        quality=_integer(data, "quality", 0, qualities - 1),
+        keyint=_integer(data, "keyint", 0, 2**32 - 1),
+        skip_level=_integer(data, "skip_level", -1, levels - 2),
+        epsilon=_number(data, "epsilon", 0.0, 0.25),
+        pixel_epsilon=_number(data, "pixel_epsilon", 0.0, 0.25),
+    )
+
+
+def _parse_tensors(value: Any, alignment: int) -> dict[str, TensorSpec]:
+    tensors = {}
+    for name, item in _object(value, "tensors").items():
+        data = _object(item, f"tensor {name!r}")
+        channels = _integer(data, "channels", 1, MAX_CHANNELS)
+        if data.get("quality_vector") is True and set(data) == {"channels", "quality_vector"}:
+            tensors[name] = TensorSpec(channels, None)
+            continue
+        stride = _integer(data, "stride", 1, alignment)
+        if alignment % stride or set(data) != {"channels", "stride"}:
+            raise BundleError(
+                f"tensor {name!r}: stride {stride} must divide the alignment {alignment}, and no "
+                "other field may follow"
+            )
+        tensors[name] = TensorSpec(channels, stride)
+    if tensors.get(FRAME) != TensorSpec(3, 1):
+        raise BundleError(f"tensor {FRAME!r} must have 3 channels at stride 1")
+    return tensors
+
+
+def _parse_graphs(value: Any, tensors: Mapping[str, TensorSpec]) -> dict[str, GraphSpec]:
+    graphs = {}
+    for name, item in _object(value, "graphs").items():
+        data = _object(item, f"graph {name!r}")
+        inputs, outputs, file = data.get("inputs"), data.get("outputs"), data.get("file")
+        if not (isinstance(inputs, list) and isinstance(outputs, list) and isinstance(file, str)):
+            raise BundleError(f"graph {name!r}: expected 'file', and lists 'inputs', 'outputs'")
+        unknown = [t for t in (*inputs, *outputs) if t not in tensors]
+        if unknown:
+            raise BundleError(f"graph {name!r}: unknown tensors {unknown}")
+        graphs[name] = GraphSpec(name, file, tuple(inputs), tuple(outputs))
+    return graphs
+
+
+def _parse_files(value: Any) -> dict[str, FileEntry]:
+    files = {}
+    for path, item in _object(value, "files").items():
+        data = _object(item, f"file {path!r}")
+        digest = data.get("sha256")
+        if not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+            raise BundleError(f"file {path!r}: sha256 is {digest!r}, expected 64 hex digits")
+        parts = path.split("/")
+        if path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in parts):
+            raise BundleError(f"file {path!r}: expected a plain relative path")
+        files[path] = FileEntry(digest, _integer(data, "size_bytes", 0, 1 << 34))
+    return files
+
+
+def _parse_program(
+    name: Literal["intra", "inter"],
+    value: Any,
+    tensors: Mapping[str, TensorSpec],
+    graphs: Mapping[str, GraphSpec],
+) -> Program:
+    data = _object(value, f"program {name}")
+    steps, carry = data.get("steps"), _object(data.get("carry"), f"program {name}, carry")
+    if not isinstance(steps, list) or not isinstance(data.get("output"), str):
+        raise BundleError(f"program {name}: expected a list 'steps' and a name 'output'")
+    sources: dict[str, str | None] = {}
+    for target, source in carry.items():
+        if target not in tensors or tensors[target].is_quality_vector:
+            raise BundleError(f"program {name}: carries {target!r}, which is no spatial tensor")
+        if source != 0 and not isinstance(source, str):
+            raise BundleError(f"program {name}: carry {target!r} is {source!r}, not a name or 0")
+        sources[target] = source if isinstance(source, str) else None
+    program = Program(
+        name,
+        tuple(parse_step(s, f"program {name}, step {i + 1}") for i, s in enumerate(steps)),
+        data["output"],
+        sources,
+    )
+    check_program(program, tensors, graphs)
+    return program
+
+
+def _parse_tables(value: Any, programs: tuple[Program, ...]) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise BundleError("tables: expected a list of names")
+    used = {s.tables for p in programs for s in p.steps if hasattr(s, "tables")}
+    missing = sorted(used - set(value))
+    if missing:
+        raise BundleError(f"the programs use table sets {missing}, which 'tables' lacks")
+    return tuple(value)

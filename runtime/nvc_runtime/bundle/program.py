@@ -1,0 +1,180 @@
+"""Programs: the ordered steps that code one frame (``docs/bundle.md``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nvc_errors import BundleError
+
+FRAME = "frame"
+"""Name of the source frame; only an encoder has it."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape of a named tensor: spatial (1, C, H/stride, W/stride), or a quality vector."""
+
+    channels: int
+    stride: int | None
+
+    @property
+    def is_quality_vector(self) -> bool:
+        """Whether the value comes from the bundle's table of quality vectors."""
+        return self.stride is None
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Concrete shape for a padded frame of height x width."""
+        if self.stride is None:
+            return (1, self.channels, 1, 1)
+        return (1, self.channels, height // self.stride, width // self.stride)
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph: its file in the bundle and the tensors it maps."""
+
+    name: str
+    file: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunStep:
+    """Run a graph, in both directions or only while encoding."""
+
+    graph: str
+    encode_only: bool
+
+
+@dataclass(frozen=True)
+class CodeStep:
+    """Code one latent part. ``index`` is None for a factorised prior."""
+
+    tensor: str
+    section: str
+    tables: str
+    index: str | None
+
+    @property
+    def has_scale_prior(self) -> bool:
+        """Whether a scale index picks the table of each element."""
+        return self.index is not None
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps, the reconstruction, and what the next frame finds (None: zeros)."""
+
+    name: Literal["intra", "inter"]
+    steps: tuple[RunStep | CodeStep, ...]
+    output: str
+    carry: Mapping[str, str | None]
+
+    @property
+    def scale_steps(self) -> tuple[CodeStep, ...]:
+        """Coding steps with a scale prior, in coding order."""
+        return tuple(s for s in self.steps if isinstance(s, CodeStep) and s.has_scale_prior)
+
+
+def parse_step(data: Any, where: str) -> RunStep | CodeStep:
+    """Read one step of a manifest; raise :class:`BundleError` if it is malformed."""
+    if not isinstance(data, dict):
+        raise BundleError(f"{where}: expected an object, found {type(data).__name__}")
+    if "run" in data:
+        _only_keys(data, {"run", "side"}, where)
+        side = data.get("side", "both")
+        if side not in ("both", "encode"):
+            raise BundleError(f"{where}: side is {side!r}, expected 'both' or 'encode'")
+        return RunStep(_text(data, "run", where), side == "encode")
+    _only_keys(data, {"code", "section", "prior", "tables", "index"}, where)
+    prior = data.get("prior")
+    if prior not in ("factorized", "scale"):
+        raise BundleError(f"{where}: prior is {prior!r}, expected 'factorized' or 'scale'")
+    if (prior == "scale") != ("index" in data):
+        raise BundleError(f"{where}: a scale prior, and only that, has an index tensor")
+    return CodeStep(
+        tensor=_text(data, "code", where),
+        section=_text(data, "section", where),
+        tables=_text(data, "tables", where),
+        index=_text(data, "index", where) if prior == "scale" else None,
+    )
+
+
+def check_program(
+    program: Program, tensors: Mapping[str, TensorSpec], graphs: Mapping[str, GraphSpec]
+) -> None:
+    """Follow a program as encoder and decoder would; raise :class:`BundleError` if it breaks.
+
+    Every name must exist, every input must be available on that side when it is read, and what
+    a decoder reads must not depend on the source frame.
+    """
+    vectors = {name for name, spec in tensors.items() if spec.is_quality_vector}
+    carried = set() if program.name == "intra" else set(program.carry)
+    both = vectors | carried
+    encoder = both | {FRAME}
+    for number, step in enumerate(program.steps):
+        where = f"program {program.name}, step {number + 1}"
+        if isinstance(step, CodeStep):
+            _check_code_step(step, tensors, both, encoder, where)
+            both.add(step.tensor)
+            continue
+        if step.graph not in graphs:
+            raise BundleError(f"{where}: runs graph {step.graph!r}, which the manifest lacks")
+        graph = graphs[step.graph]
+        available = encoder if step.encode_only else both
+        missing = [name for name in graph.inputs if name not in available]
+        if missing:
+            raise BundleError(f"{where}: graph {graph.name!r} reads {missing} before they exist")
+        encoder.update(graph.outputs)
+        if not step.encode_only:
+            both.update(graph.outputs)
+    for target, source in program.carry.items():
+        if source is not None and source not in both:
+            raise BundleError(f"program {program.name}: carries {source!r}, which does not exist")
+        if source is not None and tensors[source] != tensors[target]:
+            raise BundleError(
+                f"program {program.name}: carries {source!r} as {target!r}, of another shape"
+            )
+    if program.output not in both or tensors[program.output] != TensorSpec(3, 1):
+        raise BundleError(
+            f"program {program.name}: output {program.output!r} is no tensor of 3 channels at "
+            "stride 1 that a decoder has"
+        )
+
+
+def _check_code_step(
+    step: CodeStep,
+    tensors: Mapping[str, TensorSpec],
+    both: set[str],
+    encoder: set[str],
+    where: str,
+) -> None:
+    if step.tensor not in tensors or tensors[step.tensor].is_quality_vector:
+        raise BundleError(f"{where}: codes {step.tensor!r}, which is no spatial tensor")
+    if step.tensor in both or step.tensor not in encoder:
+        raise BundleError(
+            f"{where}: codes {step.tensor!r}; expected a tensor that only the encoder has by then"
+        )
+    if step.index is not None and (
+        step.index not in both or tensors[step.index] != tensors[step.tensor]
+    ):
+        raise BundleError(
+            f"{where}: index {step.index!r} must exist on both sides, with the shape of "
+            f"{step.tensor!r}"
+        )
+
+
+def _only_keys(data: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise BundleError(f"{where}: unknown fields {unknown}; known: {sorted(known)}")
+
+
+def _text(data: Mapping[str, Any], key: str, where: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value:
+        raise BundleError(f"{where}: {key!r} is {value!r}, expected a name")
+    return value
