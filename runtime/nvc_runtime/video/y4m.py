@@ -96,8 +96,8 @@ def unpack_header(line: bytes) -> Y4mHeader:
     tag = tags.get("C", "420")
     if tag not in _CHROMA_TAGS:
         raise VideoError(
-            f"Y4M chroma format: found {tag[:32]!r}, expected 8-bit {', '.join(sorted(_CHROMA_TAGS))}; "
-            "convert the video, for instance with `ffmpeg -pix_fmt yuv420p`"
+            f"Y4M chroma format: found {tag[:32]!r}, expected 8-bit "
+            f"{', '.join(sorted(_CHROMA_TAGS))}; convert with `ffmpeg -pix_fmt yuv420p`"
         )
     if tags.get("I", "?") not in ("?", "p", "t", "b", "m"):
         raise VideoError(f"Y4M interlacing: found {tags['I'][:32]!r}, expected ?, p, t, b or m")
