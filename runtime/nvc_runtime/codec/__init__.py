@@ -1,0 +1,17 @@
+"""Encoding and decoding with a bundle on an engine."""
+
+from nvc_runtime.codec.decoder import DecodedFrame, Decoder
+from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.codec.encoder import EncodedFrame, Encoder, EncoderSettings
+from nvc_runtime.codec.reports import DecodeReport, EncodeReport
+
+__all__ = [
+    "DecodeReport",
+    "DecodedFrame",
+    "Decoder",
+    "Elapsed",
+    "EncodeReport",
+    "EncodedFrame",
+    "Encoder",
+    "EncoderSettings",
+]

@@ -1,0 +1,196 @@
+"""Decode a stream to frames."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc_calib import decode_levels
+from nvc_engines import Engine
+from nvc_errors import BundleError, CalibrationError, StreamError, UsageError
+from nvc_runtime.bundle import Bundle, find_bundle
+from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.codec.interpreter import Carried, Interpreter
+from nvc_runtime.codec.reports import DecodeReport, SymbolsDigest
+from nvc_runtime.codec.samples import (
+    SAMPLE_LEVELS,
+    Frame,
+    frame_from_index,
+    frame_from_planes,
+    sample_index,
+)
+from nvc_runtime.codec.symbols import CodingRules, SymbolReader
+from nvc_runtime.stream import FrameKind, FramePacket, StreamReader, read_index
+from nvc_runtime.video import VideoInfo
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """One decoded frame; ``digest`` covers its levels and symbols (u32)."""
+
+    number: int
+    kind: FrameKind
+    rgb: Frame
+    digest: int
+
+
+class Decoder:
+    """Decodes a stream on an engine; iterate over it to get :class:`DecodedFrame` objects.
+
+    The file and the engine stay the caller's. Frames come one at a time; memory does not grow
+    with their number.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        engine: Engine,
+        *,
+        bundle: Bundle | None = None,
+        start: int = 0,
+        limit: int | None = None,
+        resume_at_intra: bool = False,
+    ) -> None:
+        """Read the header and find the bundle it names.
+
+        ``start``: number of the first frame to deliver; a seekable file is entered at the intra
+        frame before it. ``limit``: deliver at most so many. ``resume_at_intra``: pass over damaged
+        packets and go on at the next intra frame; see :attr:`DecodeReport.damage`.
+
+        Raises ``StreamError``, ``BundleError``, ``UsageError``.
+        """
+        if start < 0 or (limit is not None and limit < 0):
+            raise UsageError(f"start {start} and limit {limit} must not be negative")
+        self.elapsed = Elapsed()
+        self.engine, self._start, self._limit = engine, start, limit
+        entry = None
+        if start and file.seekable():
+            position = file.tell()
+            entry = max(
+                (e for e in read_index(file).intra if e.frame_number <= start),
+                key=lambda e: e.frame_number,
+                default=None,
+            )
+            file.seek(position)
+        self._reader = StreamReader(file, resume_at_intra=resume_at_intra)
+        self.header = self._reader.header
+        self.bundle = bundle or find_bundle(self.header.bundle_digest, self.header.bundle_name)
+        self._check_bundle()
+        if entry is not None:
+            self._reader.seek(entry)
+        self.info = VideoInfo(
+            width=self.header.width,
+            height=self.header.height,
+            frame_rate=self.header.frame_rate,
+            color=self.header.color,
+            chroma=self.header.chroma,
+        )
+        manifest = self.bundle.manifest
+        self._rules = CodingRules(
+            manifest.scale_levels.count,
+            self.header.skip_level,
+            self.header.epsilon,
+            self.header.position_coder,
+        )
+        self._interpreter = Interpreter(
+            self.bundle,
+            engine,
+            manifest.padded(self.header.height, self.header.width),
+            self.elapsed,
+        )
+        self._digest = SymbolsDigest()
+        self._delivered = 0
+
+    def __iter__(self) -> Iterator[DecodedFrame]:
+        """Decode and yield frames in order."""
+        carried: Carried = {}
+        while self._limit is None or self._delivered < self._limit:
+            with self.elapsed.measure("io"):
+                packet = self._reader.read()
+            if packet is None:
+                break
+            frame, carried = self._decode(packet, carried)
+            if packet.frame_number >= self._start:
+                self._digest.add(frame.digest)
+                self._delivered += 1
+                yield frame
+        if self._start and not self._delivered and self._limit != 0:
+            raise UsageError(
+                f"start is {self._start}, but the stream has {self._reader.frame_count} frames"
+            )
+
+    def report(self) -> DecodeReport:
+        """Sum up what has been delivered so far."""
+        self.elapsed.stop()
+        return DecodeReport(
+            frames=self._delivered,
+            width=self.header.width,
+            height=self.header.height,
+            symbols_digest=self._digest.hexdigest(),
+            elapsed=self.elapsed,
+            damage=list(self._reader.damage),
+        )
+
+    def _decode(self, packet: FramePacket, carried: Carried) -> tuple[DecodedFrame, Carried]:
+        manifest = self.bundle.manifest
+        program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
+        self._check_packet(packet, len(program.scale_steps))
+        name = str(self.engine.info.spec)
+        coder = SymbolReader(self.bundle, self._rules, packet, name, self.elapsed)
+        output, carried = self._interpreter.run(program, coder, packet.quality, carried)
+        coder.finish()
+        index = sample_index(output, self.header.height, self.header.width)
+        if packet.pixels is None:
+            rgb = frame_from_index(index)
+        else:
+            rgb = self._exact_samples(index, packet)
+        return DecodedFrame(packet.frame_number, packet.kind, rgb, packet.digest), carried
+
+    def _exact_samples(self, index: NDArray[np.float32], packet: FramePacket) -> Frame:
+        assert packet.pixels is not None
+        with self.elapsed.measure("calibration"):
+            planes = decode_levels(
+                index,
+                packet.pixels[4:],
+                levels=SAMPLE_LEVELS,
+                skip_level=-1,
+                epsilon=self.header.pixel_epsilon,
+                coder=self.header.position_coder,
+            )
+        if zlib.crc32(planes.tobytes()) != int.from_bytes(packet.pixels[:4], "little"):
+            raise CalibrationError(
+                f"frame {packet.frame_number}, samples, engine {self.engine.info.spec}: the decoded "
+                f"samples are not the encoder's, so their drift exceeds the stream's pixel epsilon "
+                f"{self.header.pixel_epsilon:.3g}; encode with a larger --pixel-epsilon"
+            )
+        return frame_from_planes(planes)
+
+    def _check_packet(self, packet: FramePacket, steps: int) -> None:
+        where = f"frame {packet.frame_number}"
+        if len(packet.calibration) != steps:
+            raise StreamError(
+                f"{where} has {len(packet.calibration)} scale-prior steps, the bundle's program "
+                f"{steps}; the stream is damaged or was made with another bundle"
+            )
+        if packet.quality >= self.bundle.manifest.qualities:
+            raise StreamError(
+                f"{where} has quality {packet.quality}, the bundle {self.bundle.manifest.qualities}"
+            )
+
+    def _check_bundle(self) -> None:
+        if self.bundle.digest != self.header.bundle_digest:
+            raise BundleError(
+                f"the stream was made with bundle {self.header.bundle_name!r}, digest "
+                f"{self.header.bundle_digest.hex()[:16]}..., not with {self.bundle.path} "
+                f"({self.bundle.name!r}, {self.bundle.digest.hex()[:16]}...)"
+            )
+        if self.header.skip_level > self.bundle.manifest.scale_levels.count - 2:
+            raise StreamError(
+                f"skip level {self.header.skip_level} is beyond the bundle's "
+                f"{self.bundle.manifest.scale_levels.count} scale levels"
+            )

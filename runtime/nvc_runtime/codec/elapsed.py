@@ -1,0 +1,44 @@
+"""Where the time goes: transform, entropy coding, calibration, input and output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Elapsed:
+    """Seconds by activity; ``total_s`` runs from construction to :meth:`stop`."""
+
+    transform_s: float = 0.0
+    entropy_s: float = 0.0
+    calibration_s: float = 0.0
+    io_s: float = 0.0
+    total_s: float = 0.0
+    _start: float = field(default_factory=time.perf_counter, repr=False)
+
+    @contextmanager
+    def measure(self, activity: str) -> Iterator[None]:
+        """Add the time of a ``with`` block to ``<activity>_s``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            name = f"{activity}_s"
+            setattr(self, name, getattr(self, name) + time.perf_counter() - start)
+
+    def stop(self) -> None:
+        """Set ``total_s``."""
+        self.total_s = time.perf_counter() - self._start
+
+    def to_json(self) -> dict[str, float]:
+        """Seconds by activity, rounded to microseconds."""
+        return {
+            "total": round(self.total_s, 6),
+            "transform": round(self.transform_s, 6),
+            "entropy": round(self.entropy_s, 6),
+            "calibration": round(self.calibration_s, 6),
+            "io": round(self.io_s, 6),
+        }

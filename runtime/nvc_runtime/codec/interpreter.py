@@ -1,0 +1,104 @@
+"""Runs a bundle's programs on an engine. Encoder and decoder execute the same list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc_engines import Engine, Graph, Tensor
+from nvc_errors import EngineError
+from nvc_runtime.bundle import Bundle, CodeStep, Program, RunStep
+from nvc_runtime.bundle.program import FRAME
+from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.codec.symbols import SymbolCoder
+
+Carried = Mapping[str, Tensor]
+"""What the next inter frame finds, by tensor name; belongs to the engine."""
+
+
+class Interpreter:
+    """A bundle on an engine, for one padded frame size.
+
+    Graphs are loaded when a program first runs them, so a decoder never loads those that only an
+    encoder runs.
+    """
+
+    def __init__(
+        self, bundle: Bundle, engine: Engine, padded: tuple[int, int], elapsed: Elapsed
+    ) -> None:
+        self.bundle, self.engine, self.padded = bundle, engine, padded
+        self._elapsed = elapsed
+        self._graphs: dict[str, Graph] = {}
+        self._vectors: dict[tuple[str, int], Tensor] = {}
+
+    def run(
+        self,
+        program: Program,
+        coder: SymbolCoder,
+        quality: int,
+        carried: Carried,
+        frame: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.float32], Carried]:
+        """Code one frame; return the reconstruction (1, 3, H', W') and what to carry.
+
+        ``frame`` is the source, float32 (1, 3, H', W'), when encoding.
+        """
+        tensors: dict[str, Tensor] = dict(carried) if program.name == "inter" else {}
+        if frame is not None:
+            tensors[FRAME] = self.engine.upload(frame)
+        for step in program.steps:
+            if isinstance(step, CodeStep):
+                self._code(step, coder, tensors)
+            elif frame is not None or not step.encode_only:
+                self._run_graph(step, quality, tensors)
+        with self._elapsed.measure("transform"):
+            output = self.engine.download(tensors[program.output])
+            carry = {
+                target: self._zeros(target) if source is None else tensors[source]
+                for target, source in program.carry.items()
+            }
+        return output, carry
+
+    def _run_graph(self, step: RunStep, quality: int, tensors: dict[str, Tensor]) -> None:
+        with self._elapsed.measure("transform"):
+            graph = self._graphs.get(step.graph) or self._load(step.graph)
+            spec = self.bundle.manifest.graphs[step.graph]
+            inputs = {
+                name: tensors[name] if name in tensors else self._vector(name, quality)
+                for name in spec.inputs
+            }
+            tensors.update(graph.run(inputs))
+            self.engine.synchronize()
+
+    def _code(self, step: CodeStep, coder: SymbolCoder, tensors: dict[str, Tensor]) -> None:
+        with self._elapsed.measure("transform"):
+            index = None if step.index is None else self.engine.download(tensors[step.index])[0]
+            symbols = self.engine.download(tensors[step.tensor])[0] if coder.needs_symbols else None
+        _, channels, height, width = self._shape(step.tensor)
+        coded = coder.code(step, index, symbols, (channels, height, width))
+        with self._elapsed.measure("transform"):
+            tensors[step.tensor] = self.engine.upload(coded[None])
+
+    def _load(self, name: str) -> Graph:
+        spec = self.bundle.manifest.graphs[name]
+        shapes = {tensor: self._shape(tensor) for tensor in spec.inputs}
+        graph = self.engine.load(self.bundle.graph(name), shapes)
+        missing = sorted(set(spec.outputs) - set(graph.output_names))
+        if missing:
+            raise EngineError(f"graph {name!r} lacks the outputs {missing} the manifest promises")
+        self._graphs[name] = graph
+        return graph
+
+    def _shape(self, tensor: str) -> tuple[int, int, int, int]:
+        return self.bundle.manifest.tensors[tensor].shape(*self.padded)
+
+    def _zeros(self, tensor: str) -> Tensor:
+        return self.engine.upload(np.zeros(self._shape(tensor), np.float32))
+
+    def _vector(self, name: str, quality: int) -> Tensor:
+        key = (name, quality)
+        if key not in self._vectors:
+            self._vectors[key] = self.engine.upload(self.bundle.quality_vector(name, quality))
+        return self._vectors[key]

@@ -1,0 +1,52 @@
+"""8-bit samples to network input and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+"""uint8 (H, W, 3), RGB."""
+
+SAMPLE_LEVELS = 256
+
+
+def input_from_frame(frame: Frame, padded: tuple[int, int]) -> NDArray[np.float32]:
+    """Map a frame to float32 (1, 3, H', W') in [0, 1], padded by repeating the last row, column."""
+    height, width, _ = frame.shape
+    planes = frame.transpose(2, 0, 1)
+    rows, columns = padded[0] - height, padded[1] - width
+    if rows or columns:
+        planes = np.pad(planes, ((0, 0), (0, rows), (0, columns)), mode="edge")
+    return np.multiply(planes, np.float32(1 / 255), dtype=np.float32)[None]
+
+
+def sample_index(output: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Crop a reconstruction (1, 3, H', W') and map it to 255 x + 1/2: float32 (3, H, W).
+
+    The floor of this index is the 8-bit sample; :mod:`nvc_calib` can make it exact.
+    """
+    cropped = output[0, :, :height, :width]
+    return np.add(cropped * np.float32(255), np.float32(0.5), dtype=np.float32)
+
+
+def frame_from_index(index: NDArray[np.float32]) -> Frame:
+    """Floor and clamp a sample index (3, H, W) to a frame (H, W, 3)."""
+    samples = np.clip(index, 0, SAMPLE_LEVELS - 1).astype(np.uint8)
+    return frame_from_planes(samples)
+
+
+def frame_from_planes(planes: NDArray[np.uint8]) -> Frame:
+    """Planar samples (3, H, W) to a frame (H, W, 3)."""
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def psnr_db(a: Frame, b: Frame) -> float:
+    """PSNR of two frames over all RGB samples; infinite if they are equal."""
+    difference = a.astype(np.int32) - b
+    squares = float(np.einsum("ijk,ijk->", difference, difference, dtype=np.float64))
+    if squares == 0.0:
+        return math.inf
+    return 10.0 * math.log10(255.0**2 * a.size / squares)

@@ -1,0 +1,196 @@
+"""The two ways through a coding step: an encoder writes symbols, a decoder reads them.
+
+Both take the scale index from the same graph on their own engine, resolve it to levels with the
+calibration side information, and leave the same symbols behind, with 0 where nothing is coded.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc_calib import PositionCoder, decode_levels, encode_levels
+from nvc_errors import CalibrationError, DamagedInputError, EngineError, StreamError
+from nvc_runtime.bundle import Bundle, CodeStep
+from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.entropy import FrameDecoder, FrameEncoder
+from nvc_runtime.stream import FramePacket
+
+
+@dataclass(frozen=True)
+class CodingRules:
+    """How levels are resolved: fixed for a whole stream, by its header."""
+
+    levels: int
+    skip_level: int
+    epsilon: float
+    coder: PositionCoder
+
+
+class SymbolCoder(ABC):
+    """Carries out the coding steps of one frame.
+
+    ``index`` is float32 (C, H, W) or None (factorised prior); ``symbols`` float32 (C, H, W), whole
+    numbers, on the encoder's side only. Returns float32 (C, H, W), the same on both sides.
+    """
+
+    needs_symbols: bool
+
+    @abstractmethod
+    def code(
+        self,
+        step: CodeStep,
+        index: NDArray[np.float32] | None,
+        symbols: NDArray[np.float32] | None,
+        shape: tuple[int, int, int],
+    ) -> NDArray[np.float32]:
+        """Code one latent part."""
+
+
+class SymbolWriter(SymbolCoder):
+    """The encoder's side; collects what a :class:`FramePacket` needs."""
+
+    needs_symbols = True
+
+    def __init__(self, bundle: Bundle, rules: CodingRules, elapsed: Elapsed) -> None:
+        self._tables, self._rules, self._elapsed = bundle.tables, rules, elapsed
+        self.entropy = FrameEncoder()
+        self.calibration: list[bytes] = []
+        self.section_bits: dict[str, float] = {}
+
+    def code(
+        self,
+        step: CodeStep,
+        index: NDArray[np.float32] | None,
+        symbols: NDArray[np.float32] | None,
+        shape: tuple[int, int, int],
+    ) -> NDArray[np.float32]:
+        """Write the symbols of one latent part."""
+        if symbols is None or symbols.shape != shape:
+            raise EngineError(f"latent {step.tensor!r}: the encoder's graphs gave no {shape}")
+        whole = _whole_numbers(symbols, step.tensor)
+        before = self.entropy.bits_so_far()
+        if index is None:
+            with self._elapsed.measure("entropy"):
+                self.entropy.encode_factorized(whole, self._tables[step.tables])
+        else:
+            whole = self._code_scale(step, index, whole)
+        used = self.entropy.bits_so_far() - before
+        self.section_bits[step.section] = self.section_bits.get(step.section, 0.0) + used
+        return whole.astype(np.float32)
+
+    def _code_scale(
+        self, step: CodeStep, index: NDArray[np.float32], whole: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        rules = self._rules
+        with self._elapsed.measure("calibration"):
+            levels, side_information = encode_levels(
+                index,
+                levels=rules.levels,
+                skip_level=rules.skip_level,
+                epsilon=rules.epsilon,
+                coder=rules.coder,
+            )
+        self.calibration.append(side_information)
+        with self._elapsed.measure("entropy"):
+            self.entropy.encode_scale(whole, levels, self._tables[step.tables], rules.skip_level)
+            if rules.skip_level >= 0:
+                whole[levels <= rules.skip_level] = 0
+        return whole
+
+
+class SymbolReader(SymbolCoder):
+    """The decoder's side; every mismatch names frame, latent, engine and epsilon."""
+
+    needs_symbols = False
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        rules: CodingRules,
+        packet: FramePacket,
+        engine_name: str,
+        elapsed: Elapsed,
+    ) -> None:
+        self._tables, self._rules, self._packet = bundle.tables, rules, packet
+        self._engine_name, self._elapsed = engine_name, elapsed
+        self._scale_steps = 0
+        with self._naming("all"):
+            self.entropy = FrameDecoder(packet.payload)
+
+    def code(
+        self,
+        step: CodeStep,
+        index: NDArray[np.float32] | None,
+        symbols: NDArray[np.float32] | None,
+        shape: tuple[int, int, int],
+    ) -> NDArray[np.float32]:
+        """Read the symbols of one latent part."""
+        del symbols
+        with self._naming(step.tensor):
+            if index is None:
+                with self._elapsed.measure("entropy"):
+                    whole = self.entropy.decode_factorized(shape, self._tables[step.tables])
+            else:
+                whole = self._code_scale(step, index)
+        return whole.astype(np.float32)
+
+    def finish(self) -> None:
+        """Compare the frame's digest; raise :class:`CalibrationError` if symbols differ."""
+        with self._naming("all"):
+            self.entropy.finish(expected_digest=self._packet.digest)
+
+    def _code_scale(self, step: CodeStep, index: NDArray[np.float32]) -> NDArray[np.int32]:
+        rules, number = self._rules, self._scale_steps
+        self._scale_steps += 1
+        with self._elapsed.measure("calibration"):
+            levels = decode_levels(
+                index,
+                self._packet.calibration[number],
+                levels=rules.levels,
+                skip_level=rules.skip_level,
+                epsilon=rules.epsilon,
+                coder=rules.coder,
+            )
+        with self._elapsed.measure("entropy"):
+            return self.entropy.decode_scale(
+                levels,
+                self._tables[step.tables],
+                rules.skip_level,
+                expected_check=self._packet.level_checks[number],
+            )
+
+    def _naming(self, latent: str) -> _Naming:
+        return _Naming(self._packet.frame_number, latent, self._engine_name, self._rules)
+
+
+class _Naming:
+    """Adds frame, latent, engine and epsilon to an error on its way out."""
+
+    def __init__(self, frame: int, latent: str, engine: str, rules: CodingRules) -> None:
+        self._frame, self._latent, self._engine, self._rules = frame, latent, engine, rules
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CalibrationError):
+            raise CalibrationError(
+                f"frame {self._frame}, latent {self._latent!r}, engine {self._engine}: the scale "
+                f"levels are not the encoder's, so the drift exceeds the stream's epsilon "
+                f"{self._rules.epsilon:.3g} (calibration {self._rules.coder.value}); encode with "
+                f"a larger --epsilon, or decode with an engine closer to the encoder's"
+            ) from error
+        if isinstance(error, DamagedInputError):
+            raise StreamError(f"frame {self._frame}, latent {self._latent!r}: {error}") from error
+
+
+def _whole_numbers(symbols: NDArray[np.float32], name: str) -> NDArray[np.int32]:
+    if not np.isfinite(symbols).all():
+        raise EngineError(
+            f"latent {name!r} holds numbers that are not finite; check the engine and the weights"
+        )
+    return symbols.astype(np.int32)
