@@ -60,7 +60,8 @@ class Bundle:
 
     def quality_vector(self, name: str, quality: int) -> NDArray[np.float32]:
         """Row ``quality`` of a quality vector: float32 (1, C, 1, 1)."""
-        return self._vectors[name][quality].reshape(1, -1, 1, 1)
+        row: NDArray[np.float32] = self._vectors[name][quality]
+        return row.reshape(1, -1, 1, 1)
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         if TABLES_FILE not in self.manifest.files:

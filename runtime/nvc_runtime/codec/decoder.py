@@ -164,8 +164,8 @@ class Decoder:
             )
         if zlib.crc32(planes.tobytes()) != int.from_bytes(packet.pixels[:4], "little"):
             raise CalibrationError(
-                f"frame {packet.frame_number}, samples, engine {self.engine.info.spec}: the decoded "
-                f"samples are not the encoder's, so their drift exceeds the stream's pixel epsilon "
+                f"frame {packet.frame_number}, samples, engine {self.engine.info.spec}: they "
+                f"are not the encoder's, so their drift exceeds the stream's pixel epsilon "
                 f"{self.header.pixel_epsilon:.3g}; encode with a larger --pixel-epsilon"
             )
         return frame_from_planes(planes)

@@ -224,7 +224,7 @@ class _Session:
         )
 
     def _samples(self, index: NDArray[np.float32]) -> tuple[Frame, bytes | None]:
-        """What a decoder shows, and the pixel section if there is to be one."""
+        """Return what a decoder shows, and the pixel section if there is to be one."""
         if self.header.exact is not ExactMode.PIXELS:
             return frame_from_index(index), None
         with self.elapsed.measure("calibration"):

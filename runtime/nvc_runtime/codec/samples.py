@@ -20,7 +20,8 @@ def input_from_frame(frame: Frame, padded: tuple[int, int]) -> NDArray[np.float3
     rows, columns = padded[0] - height, padded[1] - width
     if rows or columns:
         planes = np.pad(planes, ((0, 0), (0, rows), (0, columns)), mode="edge")
-    return np.multiply(planes, np.float32(1 / 255), dtype=np.float32)[None]
+    scaled: NDArray[np.float32] = np.multiply(planes, np.float32(1 / 255), dtype=np.float32)
+    return scaled[None]
 
 
 def sample_index(output: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
