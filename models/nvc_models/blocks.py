@@ -87,10 +87,12 @@ class Down(nn.Module):
 
     ``conv``: the paper's block (stride-2 conv, LeakyReLU, conv, LeakyReLU 0.1) with a 1x1
     stride-2 shortcut. ``separable``: a 2x2 stride-2 convolution, which loses nothing, then a
-    separable block.
+    separable block unless ``block`` is false.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, style: BlockStyle) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, style: BlockStyle, *, block: bool = True
+    ) -> None:
         super().__init__()
         if style == "conv":
             self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=2)
@@ -102,7 +104,7 @@ class Down(nn.Module):
             )
         else:
             self.shortcut = nn.Conv2d(in_channels, out_channels, 2, stride=2)
-            self.branch = SeparableBlock(out_channels)
+            self.branch = SeparableBlock(out_channels) if block else nn.Identity()
         self.style = style
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,9 +115,14 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the resolution by pixel shuffle: a linear shortcut plus a non-linear branch."""
+    """Double the resolution by pixel shuffle: a linear shortcut plus a non-linear branch.
 
-    def __init__(self, in_channels: int, out_channels: int, style: BlockStyle) -> None:
+    ``separable``: the shuffle, then a separable block unless ``block`` is false.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, style: BlockStyle, *, block: bool = True
+    ) -> None:
         super().__init__()
         self.shortcut = conv1x1(in_channels, out_channels * 4)
         self.shuffle = nn.PixelShuffle(2)
@@ -126,7 +133,7 @@ class Up(nn.Module):
             )
         else:
             self.expand = nn.Identity()
-            self.branch = SeparableBlock(out_channels)
+            self.branch = SeparableBlock(out_channels) if block else nn.Identity()
         self.style = style
 
     def forward(self, x: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class InterConfig:
     flow_kernel: int
     flow_analytic_steps: int
     warp_frame: bool
+    warp_pyramid: bool
     blocks: int
     refine_width: int
 
@@ -97,13 +98,13 @@ LITE = Tian2023Config(
     inter=InterConfig(
         style="separable",
         stem_stride=4,
-        widths=(48, 80, 128),
+        widths=(32, 80, 128),
         encoder_width=48,
         latent=128,
         hyper=64,
         entropy_width=192,
         motion_stride=4,
-        motion_width=48,
+        motion_width=32,
         motion_latent=32,
         motion_hyper=32,
         motion_entropy_width=96,
@@ -112,7 +113,8 @@ LITE = Tian2023Config(
         flow_kernel=5,
         flow_analytic_steps=2,
         warp_frame=True,
-        blocks=1,
+        warp_pyramid=False,
+        blocks=2,
         refine_width=0,
     ),
 )
@@ -147,6 +149,7 @@ FULL = Tian2023Config(
         flow_kernel=7,
         flow_analytic_steps=0,
         warp_frame=False,
+        warp_pyramid=True,
         blocks=1,
         refine_width=32,
     ),
@@ -182,6 +185,7 @@ PAPER = Tian2023Config(
         flow_kernel=7,
         flow_analytic_steps=0,
         warp_frame=False,
+        warp_pyramid=True,
         blocks=1,
         refine_width=16,
     ),

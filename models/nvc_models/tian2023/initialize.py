@@ -21,6 +21,10 @@ from nvc_models.tian2023.intra import IntraModel
 from nvc_models.tian2023.motion import MotionCodec
 
 
+QUIET_HYPERLATENT = 0.2
+"""Hyperlatents start small: they cost little until training finds a use for them."""
+
+
 def _identity(conv: nn.Module, columns: dict[int, float]) -> None:
     """Make a pointwise convolution copy channel blocks: start column -> factor."""
     assert isinstance(conv, nn.Conv2d)
@@ -61,6 +65,9 @@ def _start_scales(latent: LatentModel, y: Tensor) -> None:
     assert last.bias is not None
     c = latent.config.channels
     last.bias.data[c : 2 * c] = (index - INDEX_CENTRE) / INDEX_GAIN
+    quiet = latent.hyper_encoder[-1]
+    assert isinstance(quiet, nn.Conv2d)
+    quiet.weight.data *= QUIET_HYPERLATENT
 
 
 @torch.no_grad()
@@ -77,27 +84,54 @@ def initialize_intra(model: IntraModel, frames: Tensor) -> None:
     _start_scales(model.latent, x * model.encode_gain(torch.tensor([32.0])))
 
 
+def _principal_axes(x: Tensor, count: int) -> Tensor:
+    """First principal axes of the channels of ``x`` (N, C, h, w), as rows (count, C)."""
+    flat = x.transpose(0, 1).flatten(1).double()
+    _, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
+    return vectors.flip(1).T[:count].float()
+
+
+def _set_matrix(conv: nn.Module, matrix: Tensor) -> None:
+    """Make a pointwise convolution a plain matrix (out, in)."""
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    conv.weight.data[:, :, 0, 0] = matrix
+
+
 @torch.no_grad()
 def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> None:
-    """Start an inter model from frames and their predecessors, (N, 3, H, W) in [0, 1]."""
-    encoder, decoder = model.encoder, model.decoder
+    """Start an inter model from frames and their predecessors, (N, 3, H, W) in [0, 1].
+
+    Features hold the principal components of the frame's pixel blocks, as many as they have
+    channels; the latent holds those of the difference to the motion-compensated reference.
+    """
+    encoder, decoder, context = model.encoder, model.decoder, model.context
     pixels = 3 * model.config.stem_stride**2
     _identity(encoder.stem, {0: 1.0, pixels: -1.0})
     _identity(encoder.tail[-1], {0: 1.0})
     _identity(decoder.head[0], {0: 1.0})
-    _identity(decoder.last, {0: 1.0})
-    _identity(model.adapt[1], {0: 1.0})
+    axes = _principal_axes(encoder.unshuffle(references), model.config.widths[0])
+    _set_matrix(model.adapt[1], axes)
+    _set_matrix(decoder.last, axes.T)
     flow = model.estimate_flow(frames, references)
-    difference = frames - model.context.predict(references, flow)
-    x = _principal_pair(
-        encoder.unshuffle(difference), encoder.down_2.shortcut, decoder.up_2.shortcut
-    )
+    difference = encoder.unshuffle(frames - context.predict(references, flow))
+    x = _principal_pair(difference, encoder.down_2.shortcut, wide := _reverse_layer(encoder.down_2))
+    expanded = wide.weight.data[:, :, 0, 0].reshape(pixels, 4, -1)
+    narrow = torch.einsum("kp,pql->kql", axes, expanded)
+    _set_matrix(decoder.up_2.shortcut, narrow.reshape(-1, narrow.shape[-1]))
     x = _principal_pair(x, encoder.down_3.shortcut, decoder.up_3.shortcut)
     _start_scales(model.latent, x * model.encode_gain(torch.tensor([32.0])))
-    context = model.context
     feature = model.adapt(references)
     feature = _principal_pair(feature, context.down_2.shortcut, context.up_2.shortcut)
     _principal_pair(feature, context.down_3.shortcut, context.up_3.shortcut)
+
+
+def _reverse_layer(down: nn.Module) -> nn.Conv2d:
+    """Return the pointwise layer that would undo a 2x2 stride-2 convolution, to be filled in."""
+    shortcut = down.shortcut
+    assert isinstance(shortcut, nn.Conv2d)
+    return nn.Conv2d(shortcut.out_channels, shortcut.in_channels * 4, 1)
 
 
 @torch.no_grad()

@@ -43,18 +43,23 @@ class InterResult:
 
 
 class ContextModel(nn.Module):
-    """Three-level pyramid of the reference feature, warped and fused coarse to fine."""
+    """Three-level pyramid of the reference feature, warped and fused coarse to fine.
+
+    The paper warps every level of the pyramid; without ``warp_pyramid`` the finest level is
+    warped and the pyramid made of it, which costs half as many samples.
+    """
 
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
         w1, w2, w3 = config.widths
         style = config.style
         self.stem_stride, self.motion_stride = config.stem_stride, config.motion_stride
+        self.warp_pyramid = config.warp_pyramid
         self.down_2, self.down_3 = Down(w1, w2, style), Down(w2, w3, style)
-        self.block_3 = residual_block(style, w3)
-        self.up_3, self.fuse_2 = Up(w3, w2, style), Fuse(w2, w2, style)
+        self.block_3 = residual_block(style, w3) if style == "conv" else nn.Identity()
+        self.up_3, self.fuse_2 = Up(w3, w2, style, block=False), Fuse(w2, w2, style)
         self.block_2 = residual_block(style, w2)
-        self.up_2 = Up(w2, w1, style)
+        self.up_2 = Up(w2, w1, style, block=False)
         pixels = 3 * config.stem_stride**2 if config.warp_frame else 0
         self.fuse_1 = Fuse(w1, w1 + pixels, style)
         self.block_1 = residual_block(style, w1)
@@ -86,11 +91,15 @@ class ContextModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Contexts c1, c2, c3; ``extra`` (B, 3 s**2, H/s, W/s) joins the finest."""
         s = self.stem_stride
-        feature_2 = self.down_2(feature)
-        feature_3 = self.down_3(feature_2)
         c1 = warp(feature.float(), self.scaled_flow(flow, s))
-        c2 = warp(feature_2.float(), self.scaled_flow(flow, 2 * s))
-        c3 = warp(feature_3.float(), self.scaled_flow(flow, 4 * s))
+        if self.warp_pyramid:
+            feature_2 = self.down_2(feature)
+            feature_3 = self.down_3(feature_2)
+            c2 = warp(feature_2.float(), self.scaled_flow(flow, 2 * s))
+            c3 = warp(feature_3.float(), self.scaled_flow(flow, 4 * s))
+        else:
+            c2 = self.down_2(c1)
+            c3 = self.down_3(c2)
         c3 = self.block_3(c3)
         c2 = self.block_2(self.fuse_2(c2, self.up_3(c3)))
         finer = self.up_2(c2)
@@ -155,11 +164,11 @@ class ContextualDecoder(nn.Module):
         self.head = nn.Sequential(*head)
         self.fuse_3 = Fuse(w3, w3, style)
         self.blocks_3 = nn.Sequential(
-            *(residual_block(style, w3) for _ in range(config.blocks + 1))
+            *(residual_block(style, w3) for _ in range(2))
         )
-        self.up_3, self.fuse_2 = Up(w3, w2, style), Fuse(w2, w2, style)
+        self.up_3, self.fuse_2 = Up(w3, w2, style, block=False), Fuse(w2, w2, style)
         self.block_2 = residual_block(style, w2)
-        self.up_2 = Up(w2, w1, style)
+        self.up_2 = Up(w2, w1, style, block=False)
         self.fuse_1 = Fuse(w1, w1, style)
         self.refine: nn.Module = (
             UNet(w1, w1, config.refine_width)
