@@ -20,8 +20,9 @@ def input_from_frame(frame: Frame, padded: tuple[int, int]) -> NDArray[np.float3
     rows, columns = padded[0] - height, padded[1] - width
     if rows or columns:
         planes = np.pad(planes, ((0, 0), (0, rows), (0, columns)), mode="edge")
-    scaled: NDArray[np.float32] = np.multiply(planes, np.float32(1 / 255), dtype=np.float32)
-    return scaled[None]
+    scaled: NDArray[np.float32] = planes.astype(np.float32)
+    scaled *= np.float32(1 / 255)
+    return scaled[np.newaxis]
 
 
 def sample_index(output: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -29,8 +30,9 @@ def sample_index(output: NDArray[np.float32], height: int, width: int) -> NDArra
 
     The floor of this index is the 8-bit sample; :mod:`nvc_calib` can make it exact.
     """
-    cropped = output[0, :, :height, :width]
-    return np.add(cropped * np.float32(255), np.float32(0.5), dtype=np.float32)
+    index: NDArray[np.float32] = output[0, :, :height, :width] * np.float32(255)
+    index += np.float32(0.5)
+    return index
 
 
 def frame_from_index(index: NDArray[np.float32]) -> Frame:
