@@ -286,6 +286,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             [*_coded("intra"), "intra_decode_gain"],
             ["decoded", "feature"],
         ),
+        CodecGraph("reference", inter.adapt, ["exact_frame"], ["feature"]),
         CodecGraph(
             "motion_analysis",
             _MotionAnalysis(inter),
@@ -356,6 +357,7 @@ def _tensors(codec: Tian2023) -> dict[str, TensorShape]:
     shapes = {
         "frame": TensorShape(3, 1),
         "decoded": TensorShape(3, 1),
+        "exact_frame": TensorShape(3, 1),
         "prediction": TensorShape(3, 1),
         "feature": TensorShape(w1, s),
         "c1": TensorShape(w1, s),
@@ -408,6 +410,15 @@ def _programs() -> dict[str, Any]:
                 "ref_feature": "feature",
                 "ref_y": "context_hat",
                 "ref_motion": "motion_hat",
+            },
+        },
+        "sync": {
+            "steps": [{"run": "reference"}],
+            "carry": {
+                "ref_frame": "exact_frame",
+                "ref_feature": "feature",
+                "ref_y": 0,
+                "ref_motion": 0,
             },
         },
     }

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from nvc_calib import ScaleLevels
 from nvc_errors import BundleError, UsageError
@@ -15,6 +15,7 @@ from nvc_runtime.bundle.program import (
     FRAME,
     GraphSpec,
     Program,
+    ProgramName,
     TensorSpec,
     check_program,
     parse_step,
@@ -75,6 +76,7 @@ class Manifest:
     tables: tuple[str, ...]
     intra: Program
     inter: Program
+    sync: Program | None
     files: Mapping[str, FileEntry]
     card: Mapping[str, Any]
 
@@ -112,11 +114,12 @@ def parse_manifest(data: bytes) -> Manifest:
         if graph.file not in files:
             raise BundleError(f"graph {graph.name!r}: file {graph.file!r} is not under 'files'")
     programs = _object(root["programs"], "programs")
-    if set(programs) != {"intra", "inter"}:
-        raise BundleError(f"programs are {sorted(programs)}, expected 'inter' and 'intra'")
+    if set(programs) - {"sync"} != {"intra", "inter"}:
+        raise BundleError(f"programs are {sorted(programs)}, expected 'inter', 'intra' and 'sync'")
     intra = _parse_program("intra", programs["intra"], tensors, graphs)
     inter = _parse_program("inter", programs["inter"], tensors, graphs)
-    if set(intra.carry) != set(inter.carry):
+    sync = _parse_program("sync", programs["sync"], tensors, graphs) if "sync" in programs else None
+    if any(set(p.carry) != set(intra.carry) for p in (inter, sync) if p is not None):
         raise BundleError("the programs carry different tensors")
     qualities = _integer(root, "qualities", 1, 256)
     levels = _parse_levels(root["scale_levels"])
@@ -132,6 +135,7 @@ def parse_manifest(data: bytes) -> Manifest:
         tables=_parse_tables(root["tables"], (intra, inter)),
         intra=intra,
         inter=inter,
+        sync=sync,
         files=files,
         card=_object(root.get("card", {}), "card"),
     )
@@ -235,15 +239,18 @@ def _parse_files(value: Any) -> dict[str, FileEntry]:
 
 
 def _parse_program(
-    name: Literal["intra", "inter"],
+    name: ProgramName,
     value: Any,
     tensors: Mapping[str, TensorSpec],
     graphs: Mapping[str, GraphSpec],
 ) -> Program:
     data = _object(value, f"program {name}")
     steps, carry = data.get("steps"), _object(data.get("carry"), f"program {name}, carry")
-    if not isinstance(steps, list) or not isinstance(data.get("output"), str):
-        raise BundleError(f"program {name}: expected a list 'steps' and a name 'output'")
+    output = data.get("output")
+    if not isinstance(steps, list) or isinstance(output, str) == (name == "sync"):
+        raise BundleError(
+            f"program {name}: expected a list 'steps' and, unless it is 'sync', a name 'output'"
+        )
     sources: dict[str, str | None] = {}
     for target, source in carry.items():
         if target not in tensors or tensors[target].is_quality_vector:
@@ -254,7 +261,7 @@ def _parse_program(
     program = Program(
         name,
         tuple(parse_step(s, f"program {name}, step {i + 1}") for i, s in enumerate(steps)),
-        data["output"],
+        output if isinstance(output, str) else None,
         sources,
     )
     check_program(program, tensors, graphs)

@@ -10,6 +10,8 @@ from nvc_errors import BundleError
 
 FRAME = "frame"
 """Name of the source frame; only an encoder has it."""
+EXACT_FRAME = "exact_frame"
+"""Name of the frame as every decoder shows it, in a sync program."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,19 @@ class CodeStep:
         return self.index is not None
 
 
+ProgramName = Literal["intra", "inter", "sync"]
+
+
 @dataclass(frozen=True)
 class Program:
-    """Steps, the reconstruction, and what the next frame finds (None: zeros)."""
+    """Steps, the reconstruction, and what the next frame finds (None: zeros).
 
-    name: Literal["intra", "inter"]
+    ``output`` is None in a sync program, which only rebuilds what is carried.
+    """
+
+    name: ProgramName
     steps: tuple[RunStep | CodeStep, ...]
-    output: str
+    output: str | None
     carry: Mapping[str, str | None]
 
     @property
@@ -112,11 +120,15 @@ def check_program(
     a decoder reads must not depend on the source frame.
     """
     vectors = {name for name, spec in tensors.items() if spec.is_quality_vector}
-    carried = set() if program.name == "intra" else set(program.carry)
-    both = vectors | carried
+    given: set[str] = {"intra": set[str](), "inter": set(program.carry), "sync": {EXACT_FRAME}}[
+        program.name
+    ]
+    both = vectors | given
     encoder = both | {FRAME}
     for number, step in enumerate(program.steps):
         where = f"program {program.name}, step {number + 1}"
+        if program.name == "sync" and (isinstance(step, CodeStep) or step.encode_only):
+            raise BundleError(f"{where}: a sync program only runs graphs, on both sides")
         if isinstance(step, CodeStep):
             _check_code_step(step, tensors, both, encoder, where)
             both.add(step.tensor)
@@ -138,7 +150,13 @@ def check_program(
             raise BundleError(
                 f"program {program.name}: carries {source!r} as {target!r}, of another shape"
             )
-    if program.output not in both or tensors[program.output] != TensorSpec(3, 1):
+    if program.name == "sync" and program.output is None:
+        return
+    if (
+        program.output is None
+        or program.output not in both
+        or tensors[program.output] != TensorSpec(3, 1)
+    ):
         raise BundleError(
             f"program {program.name}: output {program.output!r} is no tensor of 3 channels at "
             "stride 1 that a decoder has"

@@ -1,6 +1,6 @@
 """Encoding and decoding with a bundle on an engine."""
 
-from nvc_runtime.codec.decoder import DecodedFrame, Decoder
+from nvc_runtime.codec.decoder import DecodedFrame, Decoder, DecoderTap
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.codec.encoder import EncodedFrame, Encoder, EncoderSettings
 from nvc_runtime.codec.reports import DecodeReport, EncodeReport
@@ -9,6 +9,7 @@ __all__ = [
     "DecodeReport",
     "DecodedFrame",
     "Decoder",
+    "DecoderTap",
     "Elapsed",
     "EncodeReport",
     "EncodedFrame",

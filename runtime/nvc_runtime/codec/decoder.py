@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nvc_calib import decode_levels
 from nvc_engines import Engine
 from nvc_errors import BundleError, CalibrationError, StreamError, UsageError
-from nvc_runtime.bundle import Bundle, find_bundle
+from nvc_runtime.bundle import Bundle, CodeStep, find_bundle
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.codec.interpreter import Carried, Interpreter
 from nvc_runtime.codec.reports import DecodeReport, SymbolsDigest
@@ -22,9 +22,10 @@ from nvc_runtime.codec.samples import (
     Frame,
     frame_from_index,
     frame_from_planes,
+    input_from_frame,
     sample_index,
 )
-from nvc_runtime.codec.symbols import CodingRules, SymbolReader
+from nvc_runtime.codec.symbols import CodingRules, SymbolCoder, SymbolReader
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader, read_index
 from nvc_runtime.video import VideoInfo
 
@@ -37,6 +38,37 @@ class DecodedFrame:
     kind: FrameKind
     rgb: Frame
     digest: int
+
+
+class DecoderTap(Protocol):
+    """Sees what an engine computed, before calibration resolves it. Arrays must not be changed."""
+
+    def index(self, frame_number: int, tensor: str, index: NDArray[np.float32]) -> None:
+        """Take the scale index (C, H, W), float32, of one coding step."""
+
+    def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:
+        """Take the sample index 255 x + 1/2, float32 (3, H, W), of one frame."""
+
+
+class _TappedReader(SymbolCoder):
+    """Shows a reader's scale indices to a tap."""
+
+    needs_symbols = False
+
+    def __init__(self, reader: SymbolReader, tap: DecoderTap, packet: FramePacket) -> None:
+        self._reader, self._tap, self._number = reader, tap, packet.frame_number
+
+    def code(
+        self,
+        step: CodeStep,
+        index: NDArray[np.float32] | None,
+        symbols: NDArray[np.float32] | None,
+        shape: tuple[int, int, int],
+    ) -> NDArray[np.float32]:
+        """Pass a step on to the reader."""
+        if index is not None:
+            self._tap.index(self._number, step.tensor, index)
+        return self._reader.code(step, index, symbols, shape)
 
 
 class Decoder:
@@ -55,12 +87,14 @@ class Decoder:
         start: int = 0,
         limit: int | None = None,
         resume_at_intra: bool = False,
+        tap: DecoderTap | None = None,
     ) -> None:
         """Read the header and find the bundle it names.
 
         ``start``: number of the first frame to deliver; a seekable file is entered at the intra
         frame before it. ``limit``: deliver at most so many. ``resume_at_intra``: pass over damaged
-        packets and go on at the next intra frame; see :attr:`DecodeReport.damage`.
+        packets and go on at the next intra frame; see :attr:`DecodeReport.damage`. ``tap``: is
+        shown the scale indices and samples before they are resolved; for measuring drift.
 
         Raises ``StreamError``, ``BundleError``, ``UsageError``.
         """
@@ -103,6 +137,7 @@ class Decoder:
             manifest.padded(self.header.height, self.header.width),
             self.elapsed,
         )
+        self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
 
@@ -141,14 +176,20 @@ class Decoder:
         program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
         self._check_packet(packet, len(program.scale_steps))
         name = str(self.engine.info.spec)
-        coder = SymbolReader(self.bundle, self._rules, packet, name, self.elapsed)
+        reader = SymbolReader(self.bundle, self._rules, packet, name, self.elapsed)
+        coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
         output, carried = self._interpreter.run(program, coder, packet.quality, carried)
-        coder.finish()
+        reader.finish()
         index = sample_index(output, self.header.height, self.header.width)
+        if self._tap is not None:
+            self._tap.samples(packet.frame_number, index)
         if packet.pixels is None:
             rgb = frame_from_index(index)
         else:
             rgb = self._exact_samples(index, packet)
+        if packet.sync and manifest.sync is not None:
+            exact = input_from_frame(rgb, self._interpreter.padded)
+            carried = self._interpreter.synchronize(manifest.sync, exact)
         return DecodedFrame(packet.frame_number, packet.kind, rgb, packet.digest), carried
 
     def _exact_samples(self, index: NDArray[np.float32], packet: FramePacket) -> Frame:
@@ -189,6 +230,8 @@ class Decoder:
                 f"{self.header.bundle_digest.hex()[:16]}..., not with {self.bundle.path} "
                 f"({self.bundle.name!r}, {self.bundle.digest.hex()[:16]}...)"
             )
+        if self.header.sync_interval and self.bundle.manifest.sync is None:
+            raise StreamError("the stream has sync frames, but its bundle no sync program")
         if self.header.skip_level > self.bundle.manifest.scale_levels.count - 2:
             raise StreamError(
                 f"skip level {self.header.skip_level} is beyond the bundle's "

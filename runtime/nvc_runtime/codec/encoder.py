@@ -39,7 +39,9 @@ class EncoderSettings:
 
     quality: 0 (smallest) .. 63 (best). keyint: frames from one intra frame to the next, 0: only
     the first. skip_level: levels up to this are not coded, -1: all are. epsilon, pixel_epsilon:
-    bounds of the drift that decoders may have, [0, 0.25).
+    bounds of the drift that decoders may have, [0, 0.25). exact: whether decoded samples are the
+    same everywhere, too. sync: frames from one sync frame to the next, 0: none; a sync frame's
+    samples are exact, and what later frames refer to is rebuilt from them, which ends all drift.
     """
 
     quality: int | None = None
@@ -49,6 +51,7 @@ class EncoderSettings:
     pixel_epsilon: float | None = None
     calibration: PositionCoder = PositionCoder.RETRIEVAL
     exact: ExactMode = ExactMode.SYMBOLS
+    sync: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,12 @@ class Encoder:
         for name, value in (("epsilon", self.epsilon), ("pixel epsilon", self.pixel_epsilon)):
             if not 0.0 <= value < 0.25:
                 raise UsageError(f"{name} is {value}, expected a number from 0 to below 0.25")
-        if given.exact is ExactMode.PIXELS and given.calibration is PositionCoder.NONE:
+        _check_range("sync", given.sync, 0, 2**32 - 1)
+        self.needs_pixels = given.exact is ExactMode.PIXELS or given.sync > 0
+        if self.needs_pixels and given.calibration is PositionCoder.NONE:
             raise UsageError("exact pixels need calibration: choose retrieval or rpc")
+        if given.sync and manifest.sync is None:
+            raise UsageError(f"bundle {bundle.name!r} has no sync program: sync must be 0")
 
     def header(self, info: VideoInfo) -> StreamHeader:
         """Return the stream header for a video."""
@@ -105,7 +112,8 @@ class Encoder:
             position_coder=self.settings.calibration,
             skip_level=self.skip_level,
             exact=exact,
-            pixel_epsilon=self.pixel_epsilon if exact is ExactMode.PIXELS else 0.0,
+            pixel_epsilon=self.pixel_epsilon if self.needs_pixels else 0.0,
+            sync_interval=self.settings.sync,
             quality=self.quality,
             bundle_name=self.bundle.name,
         )
@@ -164,6 +172,7 @@ class _Session:
         self.digest = SymbolsDigest()
         self.psnr_sum = 0.0
         self.carried: Carried = {}
+        self.since_intra = 0
 
     def encode(self, frame: Frame) -> EncodedFrame:
         """Code the next frame and write its packet."""
@@ -183,8 +192,17 @@ class _Session:
             self.carried,
             input_from_frame(frame, self.interpreter.padded),
         )
+        self.since_intra = 0 if intra else self.since_intra + 1
+        interval = self.header.sync_interval
+        sync = bool(interval and self.since_intra and self.since_intra % interval == 0)
         index = sample_index(output, self.info.height, self.info.width)
-        decoded, pixels = self._samples(index)
+        if sync or self.header.exact is ExactMode.PIXELS:
+            decoded, pixels = self._exact_samples(index)
+        else:
+            decoded, pixels = frame_from_index(index), None
+        if sync and manifest.sync is not None:
+            exact = input_from_frame(decoded, self.interpreter.padded)
+            self.carried = self.interpreter.synchronize(manifest.sync, exact)
         with self.elapsed.measure("entropy"):
             payload = coder.entropy.finish()
         packet = FramePacket(
@@ -196,6 +214,7 @@ class _Session:
             calibration=tuple(coder.calibration),
             payload=payload,
             pixels=pixels,
+            sync=sync,
         )
         with self.elapsed.measure("io"):
             self.writer.write(packet)
@@ -223,10 +242,8 @@ class _Session:
             elapsed=self.elapsed,
         )
 
-    def _samples(self, index: NDArray[np.float32]) -> tuple[Frame, bytes | None]:
-        """Return what a decoder shows, and the pixel section if there is to be one."""
-        if self.header.exact is not ExactMode.PIXELS:
-            return frame_from_index(index), None
+    def _exact_samples(self, index: NDArray[np.float32]) -> tuple[Frame, bytes]:
+        """Return what every decoder will show, and the pixel section that makes it so."""
         with self.elapsed.measure("calibration"):
             planes, side_information = encode_levels(
                 index,

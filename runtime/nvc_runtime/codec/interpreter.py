@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nvc_engines import Engine, Graph, Tensor
 from nvc_errors import EngineError
 from nvc_runtime.bundle import Bundle, CodeStep, Program, RunStep
-from nvc_runtime.bundle.program import FRAME
+from nvc_runtime.bundle.program import EXACT_FRAME, FRAME
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.codec.symbols import SymbolCoder
 
@@ -53,13 +53,26 @@ class Interpreter:
                 self._code(step, coder, tensors)
             elif frame is not None or not step.encode_only:
                 self._run_graph(step, quality, tensors)
+        if program.output is None:
+            raise ValueError(f"program {program.name} has no output")
         with self._elapsed.measure("transform"):
             output = self.engine.download(tensors[program.output])
-            carry = {
+        return output, self._carry(program, tensors)
+
+    def synchronize(self, program: Program, exact: NDArray[np.float32]) -> Carried:
+        """Rebuild what is carried from the exact frame, float32 (1, 3, H', W') in [0, 1]."""
+        tensors: dict[str, Tensor] = {EXACT_FRAME: self.engine.upload(exact)}
+        for step in program.steps:
+            if isinstance(step, RunStep):
+                self._run_graph(step, 0, tensors)
+        return self._carry(program, tensors)
+
+    def _carry(self, program: Program, tensors: Mapping[str, Tensor]) -> Carried:
+        with self._elapsed.measure("transform"):
+            return {
                 target: self._zeros(target) if source is None else tensors[source]
                 for target, source in program.carry.items()
             }
-        return output, carry
 
     def _run_graph(self, step: RunStep, quality: int, tensors: dict[str, Tensor]) -> None:
         with self._elapsed.measure("transform"):
