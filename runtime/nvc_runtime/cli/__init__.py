@@ -1,1 +1,1 @@
-"""cli package."""
+"""The command-line tool ``nvc-run``: parses, calls the library, prints."""

@@ -1,0 +1,66 @@
+"""What is printed, and where: data on standard output, messages on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+PROGRAM = "nvc-run"
+DATA_OUTPUTS = ("-", "md5")
+"""Outputs that occupy standard output."""
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """Print a message for people on standard error, as one line."""
+    if not quiet:
+        print(one_line(message), file=sys.stderr, flush=True)
+
+
+def one_line(message: str) -> str:
+    """Put a message on one line and leave nothing in it that would move the cursor."""
+    joined = " ".join(message.split())
+    return "".join(c if c.isprintable() else "?" for c in joined)
+
+
+def print_json(data: Mapping[str, Any], *, to_stderr: bool = False) -> None:
+    """Print an indented JSON object; infinities are an error, for JSON has none."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    with escaped_encoding():
+        print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+@contextmanager
+def escaped_encoding() -> Iterator[None]:
+    """Let characters that the terminal's encoding lacks be printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    yield
+
+
+def is_broken_pipe(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that led to it, is that nobody reads standard output."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, BrokenPipeError):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def flush_output() -> bool:
+    """Write out what is buffered; False, and nothing left to fail at exit, if nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+        return False
+    return True

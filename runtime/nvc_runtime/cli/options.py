@@ -1,0 +1,103 @@
+"""Options that several subcommands share.
+
+Importing this module must stay cheap: the enumerations repeat those of the library, whose
+modules import numpy. A test keeps them equal.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+DEFAULT_ENGINE: Final = "ort:cpu"
+
+
+class Calibration(StrEnum):
+    """``nvc_calib.PositionCoder`` on the command line."""
+
+    RETRIEVAL = "retrieval"
+    RPC = "rpc"
+    NONE = "none"
+
+
+class Exact(StrEnum):
+    """``nvc_runtime.stream.ExactMode`` on the command line."""
+
+    SYMBOLS = "symbols"
+    PIXELS = "pixels"
+
+
+StreamInput = Annotated[
+    str, typer.Option("--input", "-i", metavar="IN.nvc", help="Stream; - is standard input.")
+]
+BundleOption = Annotated[
+    str | None,
+    typer.Option("--bundle", metavar="NAME|PATH", help="Bundle; default: tian2023-lite."),
+]
+StreamBundleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle", metavar="NAME|PATH", help="Bundle; default: found by the stream's digest."
+    ),
+]
+EngineOption = Annotated[
+    str, typer.Option("--engine", metavar="ENGINE", help="Engine; see `nvc-run doctor`.")
+]
+EnginesDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--engines-dir", metavar="DIR", help="Folder of compiled plans, for TensorRT engines."
+    ),
+]
+QualityOption = Annotated[
+    int | None,
+    typer.Option("--quality", min=0, metavar="N", help="0 (smallest) to 63 (best)."),
+]
+KeyintOption = Annotated[
+    int | None,
+    typer.Option(
+        "--keyint", min=0, metavar="N", help="Intra frame every N frames; 0: only the first."
+    ),
+]
+SkipLevelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--skip-level",
+        min=-1,
+        metavar="N",
+        help="Do not code latents up to this level; -1: code all.",
+    ),
+]
+CalibrationOption = Annotated[
+    Calibration, typer.Option("--calibration", help="How levels are made equal everywhere.")
+]
+EpsilonOption = Annotated[
+    float | None,
+    typer.Option("--epsilon", metavar="X", help="Bound of the drift of a level, below 0.25."),
+]
+PixelEpsilonOption = Annotated[
+    float | None,
+    typer.Option("--pixel-epsilon", metavar="X", help="Bound of the drift of a sample."),
+]
+ExactOption = Annotated[
+    Exact, typer.Option("--exact", help="What is bit-identical on every engine.")
+]
+SyncOption = Annotated[
+    int,
+    typer.Option(
+        "--sync", min=0, metavar="N", help="Make every Nth frame exact, which ends drift; 0: none."
+    ),
+]
+SkipOption = Annotated[
+    int, typer.Option("--skip", min=0, metavar="N", help="Pass over the first N input frames.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N frames.")
+]
+OverwriteOption = Annotated[bool, typer.Option("-y", help="Overwrite existing outputs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors on stderr.")]
+NoProgressOption = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]

@@ -1,0 +1,262 @@
+"""Streams and videos as files: what lies between the codec and the names a user gives.
+
+Whatever can be refused is refused before the first frame: an output that exists, an output that
+is the input. A file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from nvc_engines import Engine
+from nvc_errors import StreamError, UsageError
+from nvc_runtime.bundle import Bundle
+from nvc_runtime.codec import Decoder, DecodeReport, Encoder, EncodeReport
+from nvc_runtime.observer import Observer
+from nvc_runtime.stream import read_index
+from nvc_runtime.video import open_reader, open_writer
+from nvc_runtime.video.target import FileTarget, StandardOutput
+
+PIPE = "-"
+"""Standard input or standard output."""
+VIRTUAL_OUTPUTS = (PIPE, "null", "md5")
+"""Video outputs that are no files; see ``open_writer``."""
+
+
+def encode_file(
+    source: str,
+    destination: str,
+    encoder: Encoder,
+    *,
+    skip: int = 0,
+    limit: int | None = None,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+) -> EncodeReport:
+    """Encode a video file or pipe to a stream file or pipe.
+
+    Args:
+        source: what ``open_reader`` opens.
+        destination: a file, or "-" for standard output.
+        encoder: bundle, engine and settings.
+        skip: input frames to pass over first.
+        limit: frames to encode at most; None for all.
+        overwrite: whether an existing file may be replaced.
+        observer: is told of the progress.
+
+    Raises:
+        UsageError: the output exists, or is the input.
+        VideoError: the input cannot be read.
+        OutputError: the output cannot be written.
+        EngineError: the engine failed.
+
+    """
+    check_stream_output(source, destination, overwrite=overwrite)
+    observer = observer or Observer()
+    with (
+        open_reader(source, skip=skip, limit=limit) as reader,
+        create_stream(destination, overwrite=overwrite) as file,
+    ):
+        observer.begin("encode", reader.info)
+        try:
+            return encoder.encode(
+                reader,
+                reader.info,
+                file,
+                on_frame=lambda frame: observer.advance(frame.size_bytes),
+            )
+        finally:
+            observer.end()
+
+
+def decode_file(
+    source: str,
+    destination: str,
+    engine: Engine,
+    *,
+    bundle: Bundle | None = None,
+    start: int = 0,
+    limit: int | None = None,
+    resume_at_intra: bool = False,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+) -> DecodeReport:
+    """Decode a stream file or pipe to a video.
+
+    Args:
+        source: a stream, or "-" for standard input.
+        destination: what ``open_writer`` takes.
+        engine: runs the graphs.
+        bundle: None to find it by the digest in the stream.
+        start: first frame to deliver.
+        limit: frames to deliver at most; None for all.
+        resume_at_intra: go on after damage; the caller must look at the report's ``damage``.
+        overwrite: whether an existing output may be replaced.
+        observer: is told of the progress.
+
+    Raises:
+        UsageError: the output exists, is the input, or its name tells no format.
+        StreamError: the stream is damaged; no file is left then.
+        BundleError: the bundle is missing or another one.
+        CalibrationError: the engine's drift exceeds the stream's epsilon.
+        OutputError: the output cannot be written.
+        EngineError: the engine failed.
+
+    """
+    check_video_output(source, destination, overwrite=overwrite)
+    observer = observer or Observer()
+    with open_stream(source) as file:
+        decoder = Decoder(
+            file, engine, bundle=bundle, start=start, limit=limit, resume_at_intra=resume_at_intra
+        )
+        info = replace(decoder.info, frame_count=frames_to_come(file, start, limit))
+        with open_writer(destination, info, overwrite=overwrite) as writer:
+            for message in writer.notes:
+                observer.note(message)
+            observer.begin("decode", info)
+            try:
+                position = tell(file)
+                for frame in decoder:
+                    with decoder.elapsed.measure("io"):
+                        writer.write(frame.rgb)
+                    position, before = tell(file), position
+                    observer.advance(max(0, position - before))
+            finally:
+                observer.end()
+    return decoder.report()
+
+
+@contextmanager
+def open_stream(source: str) -> Iterator[BinaryIO]:
+    """Open a stream for reading; "-" is standard input.
+
+    Raises:
+        StreamError: the file cannot be opened.
+        UsageError: standard input is a terminal.
+
+    """
+    if source == PIPE:
+        if sys.stdin.isatty():
+            raise UsageError("standard input is a terminal; send a stream to it, or name a file")
+        yield sys.stdin.buffer
+        return
+    if Path(source).is_dir():
+        raise StreamError(f"{source}: is a folder, expected a stream")
+    try:
+        file = Path(source).open("rb")  # noqa: SIM115 - closed below; errors in the block are not ours
+    except OSError as error:
+        raise StreamError(f"{source}: cannot be opened: {error.strerror}") from None
+    with file:
+        yield file
+
+
+@contextmanager
+def create_stream(destination: str, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Create a file that appears when the block ends well; "-" is standard output.
+
+    Raises:
+        UsageError: the file exists and may not be overwritten, or standard output is a terminal.
+        OutputError: the folder is missing or cannot be written.
+
+    """
+    if destination == PIPE:
+        output = StandardOutput()
+        try:
+            yield cast(BinaryIO, _PipeFile(output))
+        finally:
+            output.close()
+        return
+    target = FileTarget(Path(destination), overwrite=overwrite)
+    try:
+        yield target.file
+        target.commit()
+    except BaseException:
+        target.discard()
+        raise
+
+
+class _PipeFile(io.RawIOBase):
+    """Standard output with the ``write`` of a file."""
+
+    def __init__(self, output: StandardOutput) -> None:
+        super().__init__()
+        self._output = output
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        self._output.write(data)
+        return len(data)
+
+
+def check_stream_output(source: str, destination: str, *, overwrite: bool) -> None:
+    """Raise ``UsageError`` if a stream may not be written to ``destination``."""
+    if destination == PIPE:
+        return
+    path = Path(destination)
+    _check_not_input(source, path)
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; expected the name of a file, such as out.nvc")
+    _check_existing(path, overwrite=overwrite)
+
+
+def check_video_output(source: str, destination: str, *, overwrite: bool) -> None:
+    """Raise ``UsageError`` if a video may not be written to ``destination``.
+
+    What is in a folder is left for ``open_writer`` to judge.
+    """
+    if destination in VIRTUAL_OUTPUTS:
+        return
+    path = Path(destination)
+    _check_not_input(source, path)
+    if not path.is_dir():
+        _check_existing(path, overwrite=overwrite)
+
+
+def _check_not_input(source: str, path: Path) -> None:
+    try:
+        same = source != PIPE and path.samefile(source)
+    except OSError:
+        return  # One of them does not exist; whoever opens the input reports that.
+    if same:
+        raise UsageError(f"{path}: is the input, too; choose another output")
+
+
+def _check_existing(path: Path, *, overwrite: bool) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        # Renaming a file over a device or a pipe would replace it.
+        raise UsageError(f"{path}: is no regular file; use - for a pipe")
+    if not overwrite:
+        raise UsageError(f"{path}: exists; use -y to overwrite it")
+
+
+def frames_to_come(file: BinaryIO, start: int, limit: int | None) -> int | None:
+    """How many frames decoding will give, for a progress bar; None if only the end will tell."""
+    if not file.seekable():
+        return None
+    position = tell(file)
+    file.seek(0)
+    try:
+        total = max(0, read_index(file).frame_count - start)
+    except StreamError:
+        return None
+    finally:
+        file.seek(position)
+    return total if limit is None else min(total, limit)
+
+
+def tell(file: BinaryIO) -> int:
+    """Position in a file; 0 for a pipe."""
+    return file.tell() if file.seekable() else 0
