@@ -14,6 +14,7 @@ from safetensors.numpy import load as load_safetensors
 from nvc_engines import GraphSource
 from nvc_errors import BundleError
 from nvc_runtime.bundle.manifest import Manifest, parse_manifest
+from nvc_runtime.bundle.program import CodeStep
 from nvc_runtime.bundle.storage import storage_from_path
 from nvc_runtime.entropy import TableSet
 
@@ -41,6 +42,7 @@ class Bundle:
         self.tables: Mapping[str, TableSet] = {
             name: _table_set(arrays, name) for name in self.manifest.tables
         }
+        self._check_tables()
         self._vectors = {
             name: self._quality_table(arrays, name, spec.channels)
             for name, spec in self.manifest.tensors.items()
@@ -69,8 +71,23 @@ class Bundle:
         data = self._storage.file(TABLES_FILE, self.manifest.files[TABLES_FILE])
         try:
             return dict(load_safetensors(data))
-        except SafetensorError as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{self.path}: {TABLES_FILE} is damaged: {error}") from error
+
+    def _check_tables(self) -> None:
+        """Check that every coding step finds a table for each of its levels or channels."""
+        manifest = self.manifest
+        for step in (*manifest.intra.steps, *manifest.inter.steps):
+            if not isinstance(step, CodeStep):
+                continue
+            expected, what = manifest.tensors[step.tensor].channels, "channel"
+            if step.has_scale_prior:
+                expected, what = manifest.scale_levels.count, "scale level"
+            if len(self.tables[step.tables]) != expected:
+                raise BundleError(
+                    f"{self.path}: table set {step.tables!r} has {len(self.tables[step.tables])} "
+                    f"tables, expected {expected}, one for each {what} of {step.tensor!r}"
+                )
 
     def _quality_table(
         self, arrays: Mapping[str, NDArray[np.generic]], name: str, channels: int

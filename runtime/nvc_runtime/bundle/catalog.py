@@ -43,7 +43,7 @@ def open_bundle(name_or_path: str | Path | None = None) -> Bundle:
     wanted = str(name_or_path) if name_or_path is not None else DEFAULT_BUNDLE
     paths = list(known_bundles())
     for path in paths:
-        if wanted in (path.stem, path.name):
+        if wanted in (path.name, path.name.removesuffix(BUNDLE_SUFFIX)):
             return Bundle(path)
     path = Path(wanted)
     if path.exists():
@@ -54,10 +54,17 @@ def open_bundle(name_or_path: str | Path | None = None) -> Bundle:
 
 def find_bundle(digest: bytes, name: str) -> Bundle:
     """Open the bundle with a digest; ``name`` (informative, from a stream) is for the message."""
+    unreadable = []
     for path in known_bundles():
-        if hashlib.sha256(storage_from_path(path).manifest()).digest() == digest:
+        try:
+            data = storage_from_path(path).manifest()
+        except BundleError:
+            unreadable.append(str(path))
+            continue
+        if hashlib.sha256(data).digest() == digest:
             return Bundle(path)
+    note = f" (passed over as unreadable: {', '.join(unreadable)})" if unreadable else ""
     raise BundleError(
-        f"the stream needs bundle {name!r} with digest {digest.hex()[:16]}..., which is not here; "
-        f"give it with --bundle, or put it into a folder named by {SEARCH_VARIABLE}"
+        f"the stream needs bundle {name!r} with digest {digest.hex()[:16]}..., which is not here"
+        f"{note}; give it with --bundle, or put it into a folder named by {SEARCH_VARIABLE}"
     )

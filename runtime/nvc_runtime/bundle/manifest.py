@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeGuard
 
 from nvc_calib import ScaleLevels
 from nvc_errors import BundleError, UsageError
 from nvc_runtime.bundle.program import (
+    EXACT_FRAME,
     FRAME,
+    GIVEN_FRAMES,
     GraphSpec,
     Program,
     ProgramName,
@@ -25,6 +26,12 @@ FORMAT = "nvc-bundle"
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_CHANNELS = 4096
+MAX_FILE_BYTES = (1 << 31) - 1
+"""No ONNX file can be larger; also bounds what an archive can make a reader unpack."""
+
+GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+FILE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
+
 _REQUIRED = {
     "format",
     "format_version",
@@ -99,7 +106,7 @@ def parse_manifest(data: bytes) -> Manifest:
     root = _object(root, "manifest")
     if root.get("format") != FORMAT:
         raise BundleError(f"format is {root.get('format')!r}, expected {FORMAT!r}: no nvc bundle")
-    if root.get("format_version") != FORMAT_VERSION:
+    if type(root.get("format_version")) is not int or root["format_version"] != FORMAT_VERSION:
         raise BundleError(
             f"bundle format version {root.get('format_version')!r} is not supported; this "
             f"version reads {FORMAT_VERSION}: update nvc, or export the bundle again"
@@ -147,6 +154,15 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
+def _check_fields(data: Mapping[str, Any], expected: set[str], where: str) -> None:
+    if set(data) != expected:
+        raise BundleError(f"{where}: found fields {sorted(data)}, expected {sorted(expected)}")
+
+
+def _is_names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 def _integer(data: Mapping[str, Any], key: str, low: int, high: int) -> int:
     value = data.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -156,7 +172,8 @@ def _integer(data: Mapping[str, Any], key: str, low: int, high: int) -> int:
 
 def _number(data: Mapping[str, Any], key: str, low: float, high: float) -> float:
     value = data.get(key)
-    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value < high:
+    # NaN fails the comparison; isfinite() would overflow for a long integer.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < high:
         raise BundleError(f"{key} is {value!r}, expected a number from {low} to below {high}")
     return float(value)
 
@@ -169,6 +186,7 @@ def _name(value: Any) -> str:
 
 def _parse_levels(value: Any) -> ScaleLevels:
     data = _object(value, "scale_levels")
+    _check_fields(data, {"count", "sigma_min", "sigma_max"}, "scale_levels")
     try:
         return ScaleLevels(
             _integer(data, "count", 2, 256),
@@ -181,6 +199,7 @@ def _parse_levels(value: Any) -> ScaleLevels:
 
 def _parse_defaults(value: Any, qualities: int, levels: int) -> Defaults:
     data = _object(value, "defaults")
+    _check_fields(data, {f.name for f in fields(Defaults)}, "defaults")
     return Defaults(
         quality=_integer(data, "quality", 0, qualities - 1),
         keyint=_integer(data, "keyint", 0, 2**32 - 1),
@@ -207,6 +226,8 @@ def _parse_tensors(value: Any, alignment: int) -> dict[str, TensorSpec]:
         tensors[name] = TensorSpec(channels, stride)
     if tensors.get(FRAME) != TensorSpec(3, 1):
         raise BundleError(f"tensor {FRAME!r} must have 3 channels at stride 1")
+    if tensors.get(EXACT_FRAME, TensorSpec(3, 1)) != TensorSpec(3, 1):
+        raise BundleError(f"tensor {EXACT_FRAME!r} must have 3 channels at stride 1")
     return tensors
 
 
@@ -215,11 +236,17 @@ def _parse_graphs(value: Any, tensors: Mapping[str, TensorSpec]) -> dict[str, Gr
     for name, item in _object(value, "graphs").items():
         data = _object(item, f"graph {name!r}")
         inputs, outputs, file = data.get("inputs"), data.get("outputs"), data.get("file")
-        if not (isinstance(inputs, list) and isinstance(outputs, list) and isinstance(file, str)):
-            raise BundleError(f"graph {name!r}: expected 'file', and lists 'inputs', 'outputs'")
+        _check_fields(data, {"file", "inputs", "outputs"}, f"graph {name!r}")
+        if not (_is_names(inputs) and _is_names(outputs) and isinstance(file, str)):
+            raise BundleError(f"graph {name!r}: expected a name 'file', lists 'inputs', 'outputs'")
+        if GRAPH_NAME.fullmatch(name) is None:
+            raise BundleError(f"graph {name!r}: expected a name of letters, digits and . _ -")
         unknown = [t for t in (*inputs, *outputs) if t not in tensors]
         if unknown:
             raise BundleError(f"graph {name!r}: unknown tensors {unknown}")
+        given = [t for t in outputs if t in GIVEN_FRAMES or tensors[t].is_quality_vector]
+        if given:
+            raise BundleError(f"graph {name!r}: computes {given}, which are given")
         graphs[name] = GraphSpec(name, file, tuple(inputs), tuple(outputs))
     return graphs
 
@@ -231,10 +258,13 @@ def _parse_files(value: Any) -> dict[str, FileEntry]:
         digest = data.get("sha256")
         if not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None:
             raise BundleError(f"file {path!r}: sha256 is {digest!r}, expected 64 hex digits")
-        parts = path.split("/")
-        if path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in parts):
-            raise BundleError(f"file {path!r}: expected a plain relative path")
-        files[path] = FileEntry(digest, _integer(data, "size_bytes", 0, 1 << 34))
+        if any(FILE_NAME.fullmatch(part) is None for part in path.split("/")):
+            raise BundleError(
+                f"file {path!r}: expected a relative path of letters, digits and . _ - that "
+                "stays inside the bundle"
+            )
+        _check_fields(data, {"sha256", "size_bytes"}, f"file {path!r}")
+        files[path] = FileEntry(digest, _integer(data, "size_bytes", 0, MAX_FILE_BYTES))
     return files
 
 
@@ -245,23 +275,23 @@ def _parse_program(
     graphs: Mapping[str, GraphSpec],
 ) -> Program:
     data = _object(value, f"program {name}")
+    expected = {"steps", "carry"} if name == "sync" else {"steps", "carry", "output"}
+    _check_fields(data, expected, f"program {name}")
     steps, carry = data.get("steps"), _object(data.get("carry"), f"program {name}, carry")
     output = data.get("output")
-    if not isinstance(steps, list) or isinstance(output, str) == (name == "sync"):
-        raise BundleError(
-            f"program {name}: expected a list 'steps' and, unless it is 'sync', a name 'output'"
-        )
+    if not isinstance(steps, list) or not isinstance(output, str | None):
+        raise BundleError(f"program {name}: expected a list 'steps' and a name 'output'")
     sources: dict[str, str | None] = {}
     for target, source in carry.items():
-        if target not in tensors or tensors[target].is_quality_vector:
+        if target not in tensors or tensors[target].is_quality_vector or target in GIVEN_FRAMES:
             raise BundleError(f"program {name}: carries {target!r}, which is no spatial tensor")
-        if source != 0 and not isinstance(source, str):
+        if not isinstance(source, str) and (source != 0 or isinstance(source, bool)):
             raise BundleError(f"program {name}: carry {target!r} is {source!r}, not a name or 0")
         sources[target] = source if isinstance(source, str) else None
     program = Program(
         name,
         tuple(parse_step(s, f"program {name}, step {i + 1}") for i, s in enumerate(steps)),
-        output if isinstance(output, str) else None,
+        output,
         sources,
     )
     check_program(program, tensors, graphs)
@@ -269,7 +299,7 @@ def _parse_program(
 
 
 def _parse_tables(value: Any, programs: tuple[Program, ...]) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+    if not _is_names(value):
         raise BundleError("tables: expected a list of names")
     used = {s.tables for p in programs for s in p.steps if hasattr(s, "tables")}
     missing = sorted(used - set(value))

@@ -12,6 +12,13 @@ FRAME = "frame"
 """Name of the source frame; only an encoder has it."""
 EXACT_FRAME = "exact_frame"
 """Name of the frame as every decoder shows it, in a sync program."""
+GIVEN_FRAMES = (FRAME, EXACT_FRAME)
+
+MAX_SCALE_STEPS = 64
+"""A frame packet has room for no more."""
+
+RESERVED_SECTIONS = frozenset({"header", "framing", "checks", "calibration", "pixels", "index"})
+"""What the container's own bits are counted under."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ def parse_step(data: Any, where: str) -> RunStep | CodeStep:
         raise BundleError(f"{where}: prior is {prior!r}, expected 'factorized' or 'scale'")
     if (prior == "scale") != ("index" in data):
         raise BundleError(f"{where}: a scale prior, and only that, has an index tensor")
+    if data.get("section") in tuple(RESERVED_SECTIONS):
+        raise BundleError(f"{where}: section {data['section']!r} is the container's; rename it")
     return CodeStep(
         tensor=_text(data, "code", where),
         section=_text(data, "section", where),
@@ -125,6 +134,11 @@ def check_program(
     ]
     both = vectors | given
     encoder = both | {FRAME}
+    if len(program.scale_steps) > MAX_SCALE_STEPS:
+        raise BundleError(
+            f"program {program.name}: {len(program.scale_steps)} coding steps with a scale prior, "
+            f"expected at most {MAX_SCALE_STEPS}"
+        )
     for number, step in enumerate(program.steps):
         where = f"program {program.name}, step {number + 1}"
         if program.name == "sync" and (isinstance(step, CodeStep) or step.encode_only):
@@ -140,6 +154,12 @@ def check_program(
         missing = [name for name in graph.inputs if name not in available]
         if missing:
             raise BundleError(f"{where}: graph {graph.name!r} reads {missing} before they exist")
+        replaced = sorted(both & set(graph.outputs)) if step.encode_only else []
+        if replaced:
+            raise BundleError(
+                f"{where}: graph {graph.name!r} replaces {replaced} while encoding only, which a "
+                "decoder could not follow"
+            )
         encoder.update(graph.outputs)
         if not step.encode_only:
             both.update(graph.outputs)

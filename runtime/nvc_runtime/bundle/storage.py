@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -11,6 +13,18 @@ from nvc_errors import BundleError
 from nvc_runtime.bundle.manifest import MAX_MANIFEST_BYTES, FileEntry
 
 MANIFEST = "manifest.json"
+
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""What `zipfile` raises for archives that are damaged, encrypted or of a kind it does not know."""
 
 
 class Storage(ABC):
@@ -64,9 +78,17 @@ class ZipStorage(Storage):
 
     def _read(self, name: str, limit: int) -> bytes:
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
-                return file.read(limit + 1)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as error:
+            with zipfile.ZipFile(self.path) as archive:
+                if archive.getinfo(name).compress_type not in _METHODS:
+                    raise BundleError(
+                        f"{self.path}: file {name!r} is compressed by another method than deflate; "
+                        "pack the bundle again"
+                    )
+                with archive.open(name) as file:
+                    return file.read(limit + 1)
+        except (BundleError, KeyError):
+            raise
+        except _ARCHIVE_ERRORS as error:
             raise BundleError(f"{self.path} is no readable ZIP archive: {error}") from error
 
 
