@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nvc_calib import decode_levels
 from nvc_engines import Engine
-from nvc_errors import BundleError, CalibrationError, StreamError, UsageError
+from nvc_errors import BundleError, CalibrationError, DamagedInputError, StreamError, UsageError
 from nvc_runtime.bundle import Bundle, CodeStep, find_bundle
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.codec.interpreter import Carried, Interpreter
@@ -28,6 +28,9 @@ from nvc_runtime.codec.samples import (
 from nvc_runtime.codec.symbols import CodingRules, SymbolCoder, SymbolReader
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader, read_index
 from nvc_runtime.video import VideoInfo
+
+CHECK_SIZE = 4
+"""Bytes of the CRC-32 at the start of a pixel section."""
 
 
 @dataclass(frozen=True)
@@ -140,24 +143,23 @@ class Decoder:
         self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
+        self._carried: Carried = {}
 
     def __iter__(self) -> Iterator[DecodedFrame]:
-        """Decode and yield frames in order."""
-        carried: Carried = {}
+        """Decode and yield frames in order; a further iteration goes on where the last ended."""
         while self._limit is None or self._delivered < self._limit:
             with self.elapsed.measure("io"):
                 packet = self._reader.read()
             if packet is None:
                 break
-            frame, carried = self._decode(packet, carried)
+            frame = self._decode(packet)
             if packet.frame_number >= self._start:
                 self._digest.add(frame.digest)
                 self._delivered += 1
                 yield frame
         if self._start and not self._delivered and self._limit != 0:
-            raise UsageError(
-                f"start is {self._start}, but the stream has {self._reader.frame_count} frames"
-            )
+            count = self._reader.index.frame_count
+            raise UsageError(f"start is {self._start}, but the stream has {count} frames")
 
     def report(self) -> DecodeReport:
         """Sum up what has been delivered so far."""
@@ -171,14 +173,14 @@ class Decoder:
             damage=list(self._reader.damage),
         )
 
-    def _decode(self, packet: FramePacket, carried: Carried) -> tuple[DecodedFrame, Carried]:
+    def _decode(self, packet: FramePacket) -> DecodedFrame:
         manifest = self.bundle.manifest
         program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
         self._check_packet(packet, len(program.scale_steps))
         name = str(self.engine.info.spec)
         reader = SymbolReader(self.bundle, self._rules, packet, name, self.elapsed)
         coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
-        output, carried = self._interpreter.run(program, coder, packet.quality, carried)
+        output, self._carried = self._interpreter.run(program, coder, packet.quality, self._carried)
         reader.finish()
         index = sample_index(output, self.header.height, self.header.width)
         if self._tap is not None:
@@ -186,30 +188,39 @@ class Decoder:
         if packet.pixels is None:
             rgb = frame_from_index(index)
         else:
-            rgb = self._exact_samples(index, packet)
+            rgb = self._exact_samples(index, packet.frame_number, packet.pixels)
         if packet.sync and manifest.sync is not None:
             exact = input_from_frame(rgb, self._interpreter.padded)
-            carried = self._interpreter.synchronize(manifest.sync, exact)
-        return DecodedFrame(packet.frame_number, packet.kind, rgb, packet.digest), carried
+            self._carried = self._interpreter.synchronize(manifest.sync, exact)
+        return DecodedFrame(packet.frame_number, packet.kind, rgb, packet.digest)
 
-    def _exact_samples(self, index: NDArray[np.float32], packet: FramePacket) -> Frame:
-        assert packet.pixels is not None
-        with self.elapsed.measure("calibration"):
-            planes = decode_levels(
-                index,
-                packet.pixels[4:],
-                levels=SAMPLE_LEVELS,
-                skip_level=-1,
-                epsilon=self.header.pixel_epsilon,
-                coder=self.header.position_coder,
-            )
-        if zlib.crc32(planes.tobytes()) != int.from_bytes(packet.pixels[:4], "little"):
-            raise CalibrationError(
-                f"frame {packet.frame_number}, samples, engine {self.engine.info.spec}: they "
-                f"are not the encoder's, so their drift exceeds the stream's pixel epsilon "
-                f"{self.header.pixel_epsilon:.3g}; encode with a larger --pixel-epsilon"
-            )
+    def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:
+        """Round samples as the encoder did, with the help of the packet's pixel section."""
+        check, side_information = section[:CHECK_SIZE], section[CHECK_SIZE:]
+        try:
+            with self.elapsed.measure("calibration"):
+                planes = decode_levels(
+                    index,
+                    side_information,
+                    levels=SAMPLE_LEVELS,
+                    skip_level=-1,
+                    epsilon=self.header.pixel_epsilon,
+                    coder=self.header.position_coder,
+                )
+        except DamagedInputError as error:
+            raise StreamError(f"frame {number}, samples: {error}") from error
+        except CalibrationError as error:
+            raise self._pixel_drift(number) from error
+        if zlib.crc32(planes.tobytes()).to_bytes(CHECK_SIZE, "little") != check:
+            raise self._pixel_drift(number)
         return frame_from_planes(planes)
+
+    def _pixel_drift(self, number: int) -> CalibrationError:
+        return CalibrationError(
+            f"frame {number}, samples, engine {self.engine.info.spec}: they are not the encoder's, "
+            f"so their drift exceeds the stream's pixel epsilon {self.header.pixel_epsilon:.3g}; "
+            "encode with a larger --pixel-epsilon, or decode with an engine closer to the encoder's"
+        )
 
     def _check_packet(self, packet: FramePacket, steps: int) -> None:
         where = f"frame {packet.frame_number}"

@@ -56,7 +56,7 @@ class Interpreter:
         if program.output is None:
             raise ValueError(f"program {program.name} has no output")
         with self._elapsed.measure("transform"):
-            output = self.engine.download(tensors[program.output])
+            output = self._download(program.output, tensors)
         return output, self._carry(program, tensors)
 
     def synchronize(self, program: Program, exact: NDArray[np.float32]) -> Carried:
@@ -82,17 +82,35 @@ class Interpreter:
                 name: tensors[name] if name in tensors else self._vector(name, quality)
                 for name in spec.inputs
             }
-            tensors.update(graph.run(inputs))
+            outputs = graph.run(inputs)
+            # Nothing but what the manifest names: its programs have been checked for that.
+            tensors.update({name: outputs[name] for name in spec.outputs})
             self.engine.synchronize()
 
     def _code(self, step: CodeStep, coder: SymbolCoder, tensors: dict[str, Tensor]) -> None:
         with self._elapsed.measure("transform"):
-            index = None if step.index is None else self.engine.download(tensors[step.index])[0]
-            symbols = self.engine.download(tensors[step.tensor])[0] if coder.needs_symbols else None
+            index = None if step.index is None else self._download(step.index, tensors)[0]
+            symbols = self._download(step.tensor, tensors)[0] if coder.needs_symbols else None
         _, channels, height, width = self._shape(step.tensor)
         coded = coder.code(step, index, symbols, (channels, height, width))
         with self._elapsed.measure("transform"):
             tensors[step.tensor] = self.engine.upload(coded[None])
+
+    def _download(self, name: str, tensors: Mapping[str, Tensor]) -> NDArray[np.float32]:
+        """Fetch a tensor; raise :class:`EngineError` for another shape and for NaN or infinity."""
+        array = self.engine.download(tensors[name])
+        engine = self.engine.info.spec
+        if array.shape != self._shape(name):
+            raise EngineError(
+                f"tensor {name!r} from engine {engine} has shape {array.shape}, but the manifest "
+                f"promises {self._shape(name)}; export the bundle again"
+            )
+        if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+            raise EngineError(
+                f"tensor {name!r} from engine {engine} holds numbers that are not finite; "
+                "check the engine and the bundle's weights"
+            )
+        return array
 
     def _load(self, name: str) -> Graph:
         spec = self.bundle.manifest.graphs[name]

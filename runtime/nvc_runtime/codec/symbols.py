@@ -16,7 +16,7 @@ from nvc_calib import PositionCoder, decode_levels, encode_levels
 from nvc_errors import CalibrationError, DamagedInputError, EngineError, StreamError
 from nvc_runtime.bundle import Bundle, CodeStep
 from nvc_runtime.codec.elapsed import Elapsed
-from nvc_runtime.entropy import FrameDecoder, FrameEncoder
+from nvc_runtime.entropy import SYMBOL_LIMIT, FrameDecoder, FrameEncoder
 from nvc_runtime.stream import FramePacket
 
 
@@ -71,7 +71,7 @@ class SymbolWriter(SymbolCoder):
         """Write the symbols of one latent part."""
         if symbols is None or symbols.shape != shape:
             raise EngineError(f"latent {step.tensor!r}: the encoder's graphs gave no {shape}")
-        whole = _whole_numbers(symbols, step.tensor)
+        whole = _whole_numbers(symbols)
         before = self.entropy.bits_so_far()
         if index is None:
             with self._elapsed.measure("entropy"):
@@ -188,9 +188,7 @@ class _Naming:
             raise StreamError(f"frame {self._frame}, latent {self._latent!r}: {error}") from error
 
 
-def _whole_numbers(symbols: NDArray[np.float32], name: str) -> NDArray[np.int32]:
-    if not np.isfinite(symbols).all():
-        raise EngineError(
-            f"latent {name!r} holds numbers that are not finite; check the engine and the weights"
-        )
-    return symbols.astype(np.int32)
+def _whole_numbers(symbols: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Convert; what is far out of range stays so, and the entropy coder refuses it."""
+    limit = np.float32(2 * SYMBOL_LIMIT)
+    return np.clip(symbols, -limit, limit).astype(np.int32)
