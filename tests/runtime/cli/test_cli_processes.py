@@ -1,0 +1,119 @@
+"""The tool as a process: pipes, signals and a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nvc_runtime.cli.main import INTERRUPTED, TERMINATED
+
+Process = Callable[..., Any]
+START = ["-c", "from nvc_runtime.cli.main import main; main()"]
+
+
+def test_a_video_through_pipes(process: Process, clip: Path, stream: Path) -> None:
+    coded = process(
+        "encode", "-i", "-", "-o", "-", "--bundle", "block", "--keyint", 2, "--json",
+        input=clip.read_bytes(),
+    )  # fmt: skip
+    assert coded.returncode == 0
+    assert coded.stdout == stream.read_bytes()
+    assert b'"psnr_rgb_db"' in coded.stderr
+    shown = process("decode", "-i", "-", "-o", "-", "--quiet", input=coded.stdout)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert shown.stdout.startswith(b"YUV4MPEG2 W80 H48")
+    assert shown.stdout.count(b"FRAME\n") == 4
+
+
+def test_probe_and_verify_read_standard_input(process: Process, stream: Path) -> None:
+    probed = process("probe", "-i", "-", input=stream.read_bytes())
+    assert probed.returncode == 0
+    checked = process("verify", "-i", "-", "--engines", "ort:cpu", input=stream.read_bytes())
+    assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("arguments", [["decode", "-o", "-"], ["decode", "-o", "md5"], ["probe"]])
+def test_a_reader_that_goes_away_ends_it_quietly(
+    arguments: list[str], process: Process, stream: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = process(*arguments, "-i", stream, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(process: Process, clip: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = process("encode", "-i", clip, "-o", "-", "--bundle", "block", stdout=full)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert b"standard output" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)]
+)
+def test_a_signal_leaves_nothing_behind(number: int, code: int, clip: Path, tmp_path: Path) -> None:
+    import sys
+
+    command = [sys.executable, *START, "encode", "-i", "-", "-o", str(tmp_path / "a.nvc")]
+    with subprocess.Popen(
+        [*command, "--bundle", "block"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        running.stdin.write(clip.read_bytes()[:-1000])
+        running.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not _has_part(tmp_path):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.send_signal(number)
+        assert running.wait(30) == code
+        assert len(running.stderr.read().splitlines()) <= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bar_is_drawn_on_a_terminal(clip: Path, tmp_path: Path) -> None:
+    import sys
+
+    ours, theirs = pty.openpty()
+    arguments = ["encode", "-i", str(clip), "-o", str(tmp_path / "a.nvc"), "--bundle", "block"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.run(
+        [sys.executable, *START, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+        timeout=60,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
+    except OSError:
+        pass  # Linux reports the closed terminal so.
+    os.close(ours)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"encode" in shown
+    assert b"\x1b[" in shown
+    assert b"4 frames" in shown
+
+
+def _has_part(folder: Path) -> bool:
+    """Whether a temporary file is there that holds at least a frame."""
+    return any(path.stat().st_size > 300 for path in folder.glob(".*.part"))
