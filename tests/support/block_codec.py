@@ -62,6 +62,7 @@ def _weights() -> dict[str, NDArray[np.float32]]:
         "hyper_synthesis": random(0.6, 16 * FEATURE, HYPER, 1, 1),
         "prior_0": random(0.25, 2 * PART, FEATURE, 3, 3),
         "prior_1": random(0.25, 2 * PART, FEATURE + PART, 3, 3),
+        "rebuild": random(0.3, FEATURE, 2 * PART, 1, 1),
         "feature": random(0.3, FEATURE, FEATURE + 2 * PART, 1, 1),
     }
     return {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
@@ -132,6 +133,7 @@ TENSORS: dict[str, dict[str, Any]] = {
     "frame": {"channels": 3, "stride": 1},
     "ref_frame": {"channels": 3, "stride": 1},
     "decoded": {"channels": 3, "stride": 1},
+    "exact_frame": {"channels": 3, "stride": 1},
     "y": {"channels": 2 * PART, "stride": BLOCK},
     "z": {"channels": HYPER, "stride": 32},
     "hyper": {"channels": FEATURE, "stride": BLOCK},
@@ -187,6 +189,12 @@ def _synthesis(reference: str | None) -> tuple[_Graph, tuple[str, ...], tuple[st
     return g, (*inputs, *([reference] if reference else ())), ("decoded", "feature")
 
 
+def _rebuild() -> tuple[_Graph, tuple[str, ...], tuple[str, ...]]:
+    g = _Graph()
+    g.node("Tanh", g.conv(g.conv("exact_frame", "analysis", stride=BLOCK), "rebuild"), to="feature")
+    return g, ("exact_frame",), ("feature",)
+
+
 def _program(kind: str) -> dict[str, Any]:
     def scale(part: int) -> dict[str, str]:
         index = f"index_{part}"
@@ -220,6 +228,7 @@ def _content() -> tuple[dict[str, Any], Mapping[str, bytes]]:
         "inter_prior": _prior_0("ref_feature"),
         "inter_synthesis": _synthesis("ref_frame"),
         "prior_1": _prior_1(),
+        "rebuild": _rebuild(),
         "quantize_0": _quantize(0),
         "quantize_1": _quantize(1),
     }
@@ -266,7 +275,14 @@ def _content() -> tuple[dict[str, Any], Mapping[str, bytes]]:
         "tensors": TENSORS,
         "graphs": specs,
         "tables": sorted(sets),
-        "programs": {"intra": _program("intra"), "inter": _program("inter")},
+        "programs": {
+            "intra": _program("intra"),
+            "inter": _program("inter"),
+            "sync": {
+                "steps": [{"run": "rebuild"}],
+                "carry": {"ref_frame": "exact_frame", "ref_feature": "feature"},
+            },
+        },
     }
     return manifest, files
 

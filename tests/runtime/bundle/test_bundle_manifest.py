@@ -71,7 +71,7 @@ def test_card_is_optional_and_carried() -> None:
 def is_required(path: tuple[Any, ...]) -> bool:
     """Whether removing it must be an error: no list item, no entry of a table, not optional."""
     entry = path[0] in ("tensors", "files", "graphs") and len(path) == 2
-    return isinstance(path[-1], str) and not entry and path[-1] != "side"
+    return isinstance(path[-1], str) and not entry and path[-1] not in ("side", "sync")
 
 
 REQUIRED = [path for path in every_path(block_manifest()) if is_required(path)]
@@ -228,7 +228,7 @@ def test_mutations_give_a_manifest_or_a_bundle_error(data: st.DataObject) -> Non
                 source = source[key]
             place[last] = copy.deepcopy(source)
         else:
-            place[last] = data.draw(st.sampled_from(JSON_VALUES))
+            place[last] = copy.deepcopy(data.draw(st.sampled_from(JSON_VALUES)))
     try:
         parsed = parse(manifest)
     except BundleError:

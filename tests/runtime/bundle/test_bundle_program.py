@@ -168,6 +168,30 @@ def too_many_scale_steps(manifest: Json) -> None:
     steps[4:5] = [steps[4]] * 65
 
 
+def sync_program_codes(manifest: Json) -> None:
+    manifest["programs"]["sync"]["steps"] += manifest["programs"]["intra"]["steps"][1:2]
+
+
+def sync_program_has_an_output(manifest: Json) -> None:
+    manifest["programs"]["sync"]["output"] = "exact_frame"
+
+
+def sync_program_reads_the_drifting_frame(manifest: Json) -> None:
+    manifest["programs"]["sync"]["carry"]["ref_frame"] = "decoded"
+
+
+def sync_program_reads_the_source_frame(manifest: Json) -> None:
+    manifest["graphs"]["rebuild"]["inputs"] = ["frame"]
+
+
+def sync_program_carries_less(manifest: Json) -> None:
+    del manifest["programs"]["sync"]["carry"]["ref_feature"]
+
+
+def intra_program_reads_the_exact_frame(manifest: Json) -> None:
+    manifest["graphs"]["intra_prior"]["inputs"].append("exact_frame")
+
+
 BROKEN: list[Callable[[Json], None]] = [
     graph_reads_what_comes_later,
     decoder_depends_on_the_source_frame,
@@ -202,6 +226,12 @@ BROKEN: list[Callable[[Json], None]] = [
     section_of_the_container,
     codes_a_quality_vector,
     too_many_scale_steps,
+    sync_program_codes,
+    sync_program_has_an_output,
+    sync_program_reads_the_drifting_frame,
+    sync_program_reads_the_source_frame,
+    sync_program_carries_less,
+    intra_program_reads_the_exact_frame,
 ]
 
 
