@@ -24,7 +24,7 @@ from typing import Annotated, Final
 import typer
 
 from nvc_errors import NvcError
-from nvc_runtime.cli import decode, demo, doctor, encode, probe, verify
+from nvc_runtime.cli import certify, compare, decode, demo, doctor, encode, probe, trace, verify
 from nvc_runtime.cli.console import PROGRAM, flush_output, is_broken_pipe, say
 
 FAILURE: Final = 1
@@ -48,6 +48,9 @@ app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("probe")(probe.probe)
 app.command("verify")(verify.verify)
+app.command("trace")(trace.trace)
+app.command("compare")(compare.compare)
+app.command("certify")(certify.certify)
 app.command("doctor")(doctor.doctor)
 
 

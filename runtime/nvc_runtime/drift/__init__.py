@@ -3,7 +3,7 @@
 from nvc_runtime.drift.certification import Certificate, Check, certify
 from nvc_runtime.drift.comparison import Comparison, FrameDrift, compare_traces
 from nvc_runtime.drift.junit import junit_from_certificates
-from nvc_runtime.drift.trace import Trace, TraceInfo, load_trace, record_trace
+from nvc_runtime.drift.trace import Trace, TraceInfo, load_trace, read_stream, record_trace
 
 __all__ = [
     "Certificate",
@@ -16,5 +16,6 @@ __all__ = [
     "compare_traces",
     "junit_from_certificates",
     "load_trace",
+    "read_stream",
     "record_trace",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nvc_engines import Engine
-from nvc_errors import UsageError
+from nvc_errors import UsageError, VerificationError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.drift.comparison import Comparison, compare_traces
 from nvc_runtime.drift.trace import Trace, record_trace
@@ -35,6 +35,15 @@ class Certificate:
     def passed(self) -> bool:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
+
+    def check(self) -> None:
+        """Raise :class:`VerificationError` unless every check passed."""
+        failed = [check for check in self.checks if not check.passed]
+        if failed:
+            raise VerificationError(
+                f"{self.engine} is not certified for epsilon {self.epsilon:.3g}: {failed[0].name}: "
+                f"{failed[0].detail}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

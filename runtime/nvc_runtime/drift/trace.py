@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from nvc_engines import Engine, EngineInfo
-from nvc_errors import DamagedInputError, VerificationError
+from nvc_errors import DamagedInputError, StreamError, UsageError, VerificationError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import Decoder
 
@@ -128,6 +129,21 @@ def load_trace(path: Path) -> Trace:
             raise
         raise DamagedInputError(f"{path} is no readable trace: {error}") from error
     return Trace(info, arrays)
+
+
+def read_stream(source: str) -> bytes:
+    """Read a stream from a file, or from standard input if ``source`` is ``-``."""
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(MAX_STREAM_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_STREAM_BYTES + 1)
+    except OSError as error:
+        raise StreamError(f"{source}: {error.strerror}") from error
+    if len(data) > MAX_STREAM_BYTES:
+        raise UsageError(f"{source}: a trace embeds at most {MAX_STREAM_BYTES >> 20} MiB of stream")
+    return data
 
 
 def record_trace(

@@ -1,0 +1,51 @@
+"""``nvc-run certify``: an engine against a recorded trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nvc_runtime.cli import options
+from nvc_runtime.cli.console import print_json
+
+
+def certify(
+    against: Annotated[
+        Path, typer.Option("--against", metavar="T.trace", help="Trace of the reference engine.")
+    ],
+    engine: options.EngineOption = options.DEFAULT_ENGINE,
+    epsilon: options.EpsilonOption = None,
+    engines_dir: options.EnginesDirOption = None,
+    bundle: options.StreamBundleOption = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option("--junit", metavar="FILE", help="Write the checks as JUnit XML."),
+    ] = None,
+    json: options.JsonOption = False,
+) -> None:
+    """Decode a trace's stream and compare symbols and drift with the trace.
+
+    Exits with 4 if a symbol differs or a scale index drifts by more than epsilon (default: the
+    stream's).
+    """
+    from nvc_engines import open_engine
+    from nvc_runtime import open_bundle
+    from nvc_runtime.drift import certify as certify_engine
+    from nvc_runtime.drift import junit_from_certificates, load_trace
+
+    trace = load_trace(against)
+    chosen = None if bundle is None else open_bundle(bundle)
+    with open_engine(engine, engines_dir=engines_dir) as opened:
+        certificate = certify_engine(opened, trace, epsilon, bundle=chosen)
+    if junit is not None:
+        junit.write_text(junit_from_certificates([certificate]), encoding="utf-8")
+    if json:
+        print_json(certificate.to_json())
+    else:
+        for check in certificate.checks:
+            print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
+        word = "certified" if certificate.passed else "NOT certified"
+        print(f"{certificate.engine}: {word} for epsilon {certificate.epsilon:.3g}")
+    certificate.check()
