@@ -1,0 +1,72 @@
+"""trace, compare and certify as commands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coding import encode
+
+from nvc_engines import Engine
+from nvc_runtime import Bundle, EncoderSettings
+from nvc_runtime.drift import Trace, load_trace
+
+
+@pytest.fixture
+def stream_file(tmp_path: Path, block_bundle: Bundle, reference_engine: Engine) -> Path:
+    path = tmp_path / "clip.nvc"
+    path.write_bytes(encode(block_bundle, reference_engine, EncoderSettings(), count=3).data)
+    return path
+
+
+def test_trace_compare_certify(nvc, stream_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first, second = tmp_path / "a.trace", tmp_path / "b.trace"
+    for path, engine in ((first, "ort:cpu,threads=1"), (second, "ort:cpu,opt=none,threads=1")):
+        done = nvc("trace", "-i", stream_file, "-o", path, "--engine", engine)
+        assert (done.code, done.out) == (0, ""), done.err
+    compared = nvc("compare", first, second, "--json")
+    assert compared.code == 0
+    assert compared.json["symbols_equal"] is True
+    assert compared.json["frames"] == 3
+    assert set(compared.json["latents"]) and len(compared.json["per_frame"]) == 3
+    junit = tmp_path / "report.xml"
+    passed = nvc("certify", "--against", first, "--engine", "ort:cpu,threads=1", "--junit", junit)
+    assert passed.code == 0
+    assert "certified" in passed.out
+    assert junit.read_text().startswith("<?xml")
+
+
+def test_certify_exits_with_4(nvc, stream_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "a.trace"
+    assert nvc("trace", "-i", stream_file, "-o", path).code == 0
+    recorded = load_trace(path)
+    digests = tuple(d ^ (n == 1) for n, d in enumerate(recorded.info.frame_digests))
+    arrays = {
+        f"{n:06d}.{t}.{kind}": value
+        for n in range(recorded.frames)
+        for t in recorded.tensors(n)
+        for kind, value in (
+            ("index", recorded.index(n, t)),
+            ("crc", np.array([recorded.crc(n, t)], np.uint32)),
+        )
+    }
+    arrays |= {f"{n:06d}.samples": recorded.samples(n) for n in range(recorded.frames)}
+    arrays["stream"] = np.frombuffer(recorded.stream, np.uint8)
+    Trace(replace(recorded.info, frame_digests=digests), arrays).save(path)
+    refused = nvc("certify", "--against", path)
+    assert refused.code == 4
+    assert "not certified" in refused.error_line
+    assert "frame 1" in refused.error_line
+
+
+def test_trace_refuses_to_overwrite_and_what_is_no_trace(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "a.trace"
+    trace.write_bytes(b"none")
+    assert nvc("trace", "-i", stream_file, "-o", trace).code == 2
+    damaged = nvc("certify", "--against", trace)
+    assert damaged.code == 3
+    assert "a.trace" in damaged.error_line
