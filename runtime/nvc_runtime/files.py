@@ -59,6 +59,8 @@ def encode_file(
 
     """
     check_stream_output(source, destination, overwrite=overwrite)
+    if source == PIPE:
+        check_standard_input()
     observer = observer or Observer()
     with (
         open_reader(source, skip=skip, limit=limit) as reader,
@@ -139,12 +141,11 @@ def open_stream(source: str) -> Iterator[BinaryIO]:
 
     Raises:
         StreamError: the file cannot be opened.
-        UsageError: standard input is a terminal.
+        UsageError: standard input is closed, or a terminal.
 
     """
     if source == PIPE:
-        if sys.stdin.isatty():
-            raise UsageError("standard input is a terminal; send a stream to it, or name a file")
+        check_standard_input()
         yield sys.stdin.buffer
         return
     if Path(source).is_dir():
@@ -200,6 +201,7 @@ class _PipeFile(io.RawIOBase):
 def check_stream_output(source: str, destination: str, *, overwrite: bool) -> None:
     """Raise ``UsageError`` if a stream may not be written to ``destination``."""
     if destination == PIPE:
+        _check_standard_output()
         return
     path = Path(destination)
     _check_not_input(source, path)
@@ -214,11 +216,26 @@ def check_video_output(source: str, destination: str, *, overwrite: bool) -> Non
     What is in a folder is left for ``open_writer`` to judge.
     """
     if destination in VIRTUAL_OUTPUTS:
+        if destination != "null":
+            _check_standard_output()
         return
     path = Path(destination)
     _check_not_input(source, path)
     if not path.is_dir():
         _check_existing(path, overwrite=overwrite)
+
+
+def check_standard_input() -> None:
+    """Raise ``UsageError`` if there is nothing to be read from standard input."""
+    if sys.stdin is None:  # So Python does if the process was started without one.
+        raise UsageError("standard input is closed; send data to it, or name a file with -i")
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; send data to it, or name a file with -i")
+
+
+def _check_standard_output() -> None:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; send it to a file or pipe")
 
 
 def _check_not_input(source: str, path: Path) -> None:

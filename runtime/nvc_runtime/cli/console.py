@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 PROGRAM = "nvc-run"
@@ -29,18 +29,14 @@ def one_line(message: str) -> str:
 def print_json(data: Mapping[str, Any], *, to_stderr: bool = False) -> None:
     """Print an indented JSON object; infinities are an error, for JSON has none."""
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    with escaped_encoding():
-        print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
-@contextmanager
-def escaped_encoding() -> Iterator[None]:
-    """Let characters that the terminal's encoding lacks be printed as escapes."""
+def escape_what_cannot_be_printed() -> None:
+    """Print characters that the terminal's encoding lacks as escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
-    yield
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_broken_pipe(error: BaseException | None) -> bool:
@@ -57,7 +53,8 @@ def is_broken_pipe(error: BaseException | None) -> bool:
 def flush_output() -> bool:
     """Write out what is buffered; False, and nothing left to fail at exit, if nobody reads it."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # It is None if the process was started without one.
+            sys.stdout.flush()
     except BrokenPipeError:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())

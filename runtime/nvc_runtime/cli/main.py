@@ -25,7 +25,13 @@ import typer
 
 from nvc_errors import NvcError
 from nvc_runtime.cli import certify, compare, decode, demo, doctor, encode, probe, trace, verify
-from nvc_runtime.cli.console import PROGRAM, flush_output, is_broken_pipe, say
+from nvc_runtime.cli.console import (
+    PROGRAM,
+    escape_what_cannot_be_printed,
+    flush_output,
+    is_broken_pipe,
+    say,
+)
 
 FAILURE: Final = 1
 USAGE: Final = 2
@@ -78,6 +84,7 @@ def _root(
 
 def main() -> None:
     """Run the tool with the process's arguments and exit."""
+    escape_what_cannot_be_printed()
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 

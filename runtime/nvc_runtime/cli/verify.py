@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -100,10 +99,12 @@ def _seekable(source: str) -> Iterator[Path]:
     if source != "-":
         yield Path(source)
         return
+    from nvc_runtime.files import open_stream
+
     with tempfile.TemporaryDirectory(prefix="nvc-verify-") as folder:
         path = Path(folder) / "input"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        with open_stream(source) as pipe, path.open("wb") as file:
+            shutil.copyfileobj(pipe, file)
         yield path
 
 

@@ -44,7 +44,7 @@ def test_settings_reach_the_stream(nvc: Callable[..., Any], clip: Path, tmp_path
     out = tmp_path / "a.nvc"
     encode(
         nvc, clip, out, "--quality", 1, "--keyint", 3, "--skip-level", -1, "--calibration", "rpc",
-        "--epsilon", 0.125, "--exact", "pixels", "--pixel-epsilon", 0.0625, "--limit", 3,
+        "--epsilon", 0.125, "--exact", "pixels", "--pixel-epsilon", 0.0625, "--sync", 2, "--limit", 3,
     )  # fmt: skip
     data = nvc("probe", "-i", out, "--json").json
     assert data["settings"] == {
@@ -55,9 +55,10 @@ def test_settings_reach_the_stream(nvc: Callable[..., Any], clip: Path, tmp_path
         "epsilon": 0.125,
         "exact": "pixels",
         "pixel_epsilon": 0.0625,
-        "sync": 0,
+        "sync": 2,
     }
     assert [packet["kind"] for packet in data["packets"]] == ["intra", "inter", "inter"]
+    assert [packet["sync"] for packet in data["packets"]] == [False, False, True]
     assert data["bits"]["pixels"] > 0
 
 

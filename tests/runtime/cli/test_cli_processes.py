@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,35 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        (["encode", "-i", "-", "-o", "null.nvc"], "<&-"),
+        (["decode", "-i", "-", "-o", "null"], "<&-"),
+        (["verify", "-i", "-", "--engines", "ort:cpu"], "<&-"),
+        (["decode", "-i", "IN", "-o", "-"], ">&-"),
+        (["decode", "-i", "IN", "-o", "md5"], ">&-"),
+        (["encode", "-i", "IN", "-o", "-"], ">&-"),
+    ],
+)
+def test_closed_standard_streams_are_one_line(
+    arguments: list[str], closed: str, stream: Path, tmp_path: Path
+) -> None:
+    words = [str(stream) if word == "IN" else word for word in arguments]
+    if words[0] == "encode":
+        words += ["--bundle", "block"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *START, *words],
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert b"is closed" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_line(process: Process, clip: Path) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -66,8 +96,6 @@ def test_a_full_disk_is_one_line(process: Process, clip: Path) -> None:
     ("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)]
 )
 def test_a_signal_leaves_nothing_behind(number: int, code: int, clip: Path, tmp_path: Path) -> None:
-    import sys
-
     command = [sys.executable, *START, "encode", "-i", "-", "-o", str(tmp_path / "a.nvc")]
     with subprocess.Popen(
         [*command, "--bundle", "block"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
@@ -88,8 +116,6 @@ def test_a_signal_leaves_nothing_behind(number: int, code: int, clip: Path, tmp_
 
 
 def test_a_bar_is_drawn_on_a_terminal(clip: Path, tmp_path: Path) -> None:
-    import sys
-
     ours, theirs = pty.openpty()
     arguments = ["encode", "-i", str(clip), "-o", str(tmp_path / "a.nvc"), "--bundle", "block"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
