@@ -27,7 +27,7 @@ from nvc_runtime import EncoderSettings, open_bundle
 from nvc_runtime.stream import ExactMode
 
 DEFAULT_CACHE = "~/.cache/nvc/platforms"
-SHORT_LEGS = ("ort", "ort-basic", "openvino", "torch", "torch-plain", "openvino-sse41")
+SHORT_LEGS = ("ort", "ort-basic", "openvino", "torch", "torch-plain", "openvino-avx", "torch-sse41")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

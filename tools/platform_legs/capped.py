@@ -1,7 +1,7 @@
 """Legs whose libraries are told to use an older instruction set.
 
-oneDNN (in OpenVINO and PyTorch) and ATen read their environment variables when they are loaded,
-so each leg is a process of its own.
+oneDNN (in OpenVINO and PyTorch), ATen and MKL read their environment variables when they are
+loaded, so each leg is a process of its own.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from platform_legs.cache import Cache
 from platform_legs.leg import Leg
 from platform_legs.remote import RemoteEngine, python_worker, worker_path
 
-_ONEDNN = {"ONEDNN_MAX_CPU_ISA": "SSE41"}
-_ATEN = {"ATEN_CPU_CAPABILITY": "default"}
+# With SSE41, OpenVINO's generated kernels for some graphs are refused ("bad combination").
+_OPENVINO = {"ONEDNN_MAX_CPU_ISA": "AVX"}
+_TORCH = {
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+}
 
 
 def capped_legs() -> list[Leg]:
     """Return the legs with a capped instruction set."""
     return [
-        _leg(
-            "openvino-sse41", "openvino:cpu,threads=1", "OpenVINO limited to SSE4.1", 2.0, _ONEDNN
-        ),
-        _leg(
-            "torch-sse41", "torch:cpu,threads=1", "PyTorch limited to SSE4.1", 2.0, _ONEDNN | _ATEN
-        ),
+        _leg("openvino-avx", "openvino:cpu,threads=1", "OpenVINO limited to AVX", 2.0, _OPENVINO),
+        _leg("torch-sse41", "torch:cpu,threads=1", "PyTorch limited to SSE4.1", 2.0, _TORCH),
     ]
 
 

@@ -12,7 +12,7 @@ from platform_legs import REFERENCE, Cache, Leg
 
 from nvc_calib import PositionCoder, round_epsilon
 from nvc_engines import Engine
-from nvc_errors import EngineUnavailableError, NvcError
+from nvc_errors import EngineError, EngineUnavailableError, NvcError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import EncoderSettings
 from platform_trials.plan import MAIN, SMALL, MatrixPlan, estimate_s
@@ -79,20 +79,16 @@ class _Run:
     def open_legs(self, legs: Sequence[Leg]) -> None:
         """Open and fingerprint the legs, one after the other, then say what is to come."""
         for leg in legs:
-            start = time.perf_counter()
             try:
-                engine = leg.open(self.cache)
-            except EngineUnavailableError as error:
+                self._open_leg(leg)
+            except EngineError as error:
                 if leg.name == REFERENCE:
                     raise
+                broken = not isinstance(error, EngineUnavailableError)
                 self.result.legs.append(LegRecord(leg, reason=str(error)))
-                self.say(f"{leg.name}: skipped: {error}")
-                continue
-            entry = _OpenLeg(leg, engine, engine, LegRecord(leg, info=engine.info))
-            self.opened.append(entry)
-            self.result.legs.append(entry.record)
-            entry.record.set_up_s = time.perf_counter() - start
-            self._fingerprint(entry)
+                self.say(f"{leg.name}: {'breaks down' if broken else 'skipped'}: {error}")
+                if broken:
+                    self.result.problems.append(f"leg {leg.name} breaks down: {error}")
         times = {entry.leg.name: entry.record.frame_s for entry in self.opened}
         seconds = estimate_s(self.plan, self.legs, times)
         self.result.estimate_s = seconds
@@ -102,6 +98,19 @@ class _Run:
             f"{' and '.join(map(str, self.plan.gops))}, calibration "
             f"{', '.join(coder.value for coder in self.plan.coders)}; about {seconds / 60:.1f} min"
         )
+
+    def _open_leg(self, leg: Leg) -> None:
+        start = time.perf_counter()
+        engine = leg.open(self.cache)
+        entry = _OpenLeg(leg, engine, engine, LegRecord(leg, info=engine.info))
+        entry.record.set_up_s = time.perf_counter() - start
+        try:
+            self._fingerprint(entry)
+        except EngineError:
+            engine.close()
+            raise
+        self.opened.append(entry)
+        self.result.legs.append(entry.record)
 
     def _fingerprint(self, entry: _OpenLeg) -> None:
         """Hash the indices of a short probe, twice; time a frame of the leg's own scene."""
