@@ -30,6 +30,28 @@ def certify(
     Exits with 4 if a symbol differs or a scale index drifts by more than epsilon (default: the
     stream's).
     """
+    certify_engines(
+        against,
+        [engine],
+        epsilon=epsilon,
+        engines_dir=engines_dir,
+        bundle=bundle,
+        junit=junit,
+        json=json,
+    )
+
+
+def certify_engines(
+    against: Path,
+    engines: list[str],
+    *,
+    epsilon: float | None,
+    engines_dir: Path | None,
+    bundle: str | None,
+    junit: Path | None,
+    json: bool,
+) -> None:
+    """Certify engines one after the other, print or write what was found, raise on a failure."""
     from nvc_engines import open_engine
     from nvc_runtime import open_bundle
     from nvc_runtime.drift import certify as certify_engine
@@ -37,15 +59,19 @@ def certify(
 
     trace = load_trace(against)
     chosen = None if bundle is None else open_bundle(bundle)
-    with open_engine(engine, engines_dir=engines_dir) as opened:
-        certificate = certify_engine(opened, trace, epsilon, bundle=chosen)
+    certificates = []
+    for name in engines:
+        with open_engine(name, engines_dir=engines_dir) as opened:
+            certificates.append(certify_engine(opened, trace, epsilon, bundle=chosen))
     if junit is not None:
-        junit.write_text(junit_from_certificates([certificate]), encoding="utf-8")
+        junit.write_text(junit_from_certificates(certificates), encoding="utf-8")
     if json:
-        print_json(certificate.to_json())
+        print_json({"certificates": [c.to_json() for c in certificates]})
     else:
-        for check in certificate.checks:
-            print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
-        word = "certified" if certificate.passed else "NOT certified"
-        print(f"{certificate.engine}: {word} for epsilon {certificate.epsilon:.3g}")
-    certificate.check()
+        for certificate in certificates:
+            for check in certificate.checks:
+                print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
+            word = "certified" if certificate.passed else "NOT certified"
+            print(f"{certificate.engine}: {word} for epsilon {certificate.epsilon:.3g}")
+    for certificate in certificates:
+        certificate.check()

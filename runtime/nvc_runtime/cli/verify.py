@@ -16,16 +16,12 @@ from nvc_runtime.cli.console import one_line, print_json
 from nvc_runtime.cli.progress import open_progress
 
 if TYPE_CHECKING:
+    from nvc_engines import Engine
+    from nvc_runtime import Bundle
     from nvc_runtime.verify import VerifyReport
 
 
 def verify(
-    source: Annotated[
-        str,
-        typer.Option(
-            "--input", "-i", metavar="VIDEO|IN.nvc", help="Video or stream; - is standard input."
-        ),
-    ],
     engines: Annotated[
         str,
         typer.Option(
@@ -34,6 +30,22 @@ def verify(
             help="Engines; the first one encodes a video, and is what samples are compared with.",
         ),
     ],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input", "-i", metavar="VIDEO|IN.nvc", help="Video or stream; - is standard input."
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="T.trace", help="Certify each engine against a trace instead."
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option("--junit", metavar="FILE", help="With --against: the checks as JUnit XML."),
+    ] = None,
     engines_dir: options.EnginesDirOption = None,
     bundle: options.BundleOption = None,
     quality: options.QualityOption = None,
@@ -46,6 +58,12 @@ def verify(
     pixel_epsilon: options.PixelEpsilonOption = None,
     sync: options.SyncOption = 0,
     skip_level: options.SkipLevelOption = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="R.html", help="Write one self-contained page; streams only."
+        ),
+    ] = None,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     no_progress: options.NoProgressOption = False,
@@ -55,10 +73,25 @@ def verify(
     Exits with 4 if anything differs. Options of the encoder apply to a video only.
     """
     from nvc_engines import open_engine
+    from nvc_errors import UsageError
     from nvc_runtime import Encoder, open_bundle
+    from nvc_runtime.cli.certify import certify_engines
     from nvc_runtime.cli.records import encoder_settings
     from nvc_runtime.verify import is_stream, split_engine_names, verify_stream, verify_video
 
+    if (source is None) == (against is None):
+        raise UsageError("give either --input, or --against with a trace")
+    if against is not None or source is None:
+        certify_engines(
+            against or Path(),
+            split_engine_names(engines),
+            epsilon=epsilon,
+            engines_dir=engines_dir,
+            bundle=bundle,
+            junit=junit,
+            json=json,
+        )
+        return
     settings = encoder_settings(
         quality=quality,
         keyint=keyint,
@@ -86,11 +119,29 @@ def verify(
         else:
             encoder = Encoder(open_bundle(bundle), opened[0], settings)
             report = verify_video(path, encoder, opened, skip=skip, limit=limit, observer=progress)
+        if page is not None:
+            _write_page(page, report, path, opened, None if bundle is None else open_bundle(bundle))
     if json:
         print_json(report.to_json())
     else:
         _print(report)
     report.check()
+
+
+def _write_page(
+    page: Path, report: VerifyReport, path: Path, engines: list[Engine], bundle: Bundle | None
+) -> None:
+    from nvc_errors import OutputError, UsageError
+    from nvc_runtime.drift.page import page_from_report
+    from nvc_runtime.verify import is_stream
+
+    if not is_stream(path):
+        raise UsageError(f"--report needs a stream, and {path} is a video; encode it first")
+    text = page_from_report(report, path.read_bytes(), engines, bundle=bundle)
+    try:
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{page}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

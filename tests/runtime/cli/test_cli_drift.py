@@ -71,3 +71,23 @@ def test_trace_refuses_to_overwrite_and_what_is_no_trace(  # type: ignore[no-unt
     damaged = nvc("certify", "--against", trace)
     assert damaged.code == 3
     assert "a.trace" in damaged.error_line
+
+
+def test_verify_writes_a_page(nvc, stream_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page = tmp_path / "r.html"
+    done = nvc(
+        "verify", "-i", stream_file, "--engines", "ort:cpu,ort:cpu,opt=none", "--report", page
+    )
+    assert done.code == 0, done.err
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_verify_against_a_trace(nvc, stream_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    trace, junit = tmp_path / "a.trace", tmp_path / "r.xml"
+    assert nvc("trace", "-i", stream_file, "-o", trace).code == 0
+    engines = "ort:cpu,ort:cpu,opt=none"
+    done = nvc("verify", "--against", trace, "--engines", engines, "--junit", junit, "--json")
+    assert done.code == 0, done.err
+    assert [c["passed"] for c in done.json["certificates"]] == [True, True]
+    assert junit.read_text().count("<testsuite ") == 2
+    assert nvc("verify", "--engines", engines).code == 2
