@@ -1,0 +1,146 @@
+"""Time the entropy coder alone, on the symbols of a real stream."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc_calib import decode_levels
+from nvc_engines import Engine
+from nvc_runtime.bundle import Bundle, CodeStep, Program
+from nvc_runtime.codec import Decoder
+from nvc_runtime.entropy import FrameDecoder, FrameEncoder
+from nvc_runtime.stream import FrameKind, FramePacket, StreamReader
+
+Levels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FrameWork:
+    """A frame's payload, and the levels of its scale-prior steps in coding order."""
+
+    packet: FramePacket
+    program: Program
+    levels: list[Levels]
+
+
+@dataclass(frozen=True)
+class EntropyWork:
+    """All that the entropy coder needs to code a stream's symbols, without a network.
+
+    coded: symbols in the stream. elements: those and the skipped ones.
+    """
+
+    bundle: Bundle
+    skip_level: int
+    padded: tuple[int, int]
+    frames: list[FrameWork]
+    coded: int
+    elements: int
+
+    def decode(self) -> list[list[NDArray[np.int32]]]:
+        """Decode every frame: a symbol array for each coding step."""
+        return [self._decode_frame(frame) for frame in self.frames]
+
+    def encode(self, symbols: Sequence[Sequence[NDArray[np.int32]]]) -> list[bytes]:
+        """Encode what `decode` returned: a payload for each frame."""
+        return [
+            self._encode_frame(frame, arrays)
+            for frame, arrays in zip(self.frames, symbols, strict=True)
+        ]
+
+    def _decode_frame(self, frame: FrameWork) -> list[NDArray[np.int32]]:
+        decoder, levels, found = FrameDecoder(frame.packet.payload), iter(frame.levels), []
+        for step in _code_steps(frame.program):
+            tables = self.bundle.tables[step.tables]
+            if step.has_scale_prior:
+                found.append(decoder.decode_scale(next(levels), tables, self.skip_level))
+            else:
+                shape = self.bundle.manifest.tensors[step.tensor].shape(*self.padded)
+                found.append(decoder.decode_factorized((shape[1], shape[2], shape[3]), tables))
+        decoder.finish(expected_digest=frame.packet.digest)
+        return found
+
+    def _encode_frame(self, frame: FrameWork, symbols: Sequence[NDArray[np.int32]]) -> bytes:
+        encoder, levels = FrameEncoder(), iter(frame.levels)
+        for step, array in zip(_code_steps(frame.program), symbols, strict=True):
+            tables = self.bundle.tables[step.tables]
+            if step.has_scale_prior:
+                encoder.encode_scale(array, next(levels), tables, self.skip_level)
+            else:
+                encoder.encode_factorized(array, tables)
+        return encoder.finish()
+
+
+class _LevelsTap:
+    """Resolves the scale indices of a decoder to levels, and keeps them by frame."""
+
+    def __init__(self, stream: bytes, levels: int) -> None:
+        reader = StreamReader(io.BytesIO(stream))
+        self.header, self.packets = reader.header, list(reader)
+        self.found: list[list[Levels]] = [[] for _ in self.packets]
+        self._levels = levels
+
+    def index(self, frame_number: int, tensor: str, index: NDArray[np.float32]) -> None:
+        """Keep the levels of one step."""
+        del tensor
+        found = self.found[frame_number]
+        found.append(
+            decode_levels(
+                index,
+                self.packets[frame_number].calibration[len(found)],
+                levels=self._levels,
+                skip_level=self.header.skip_level,
+                epsilon=self.header.epsilon,
+                coder=self.header.position_coder,
+            )
+        )
+
+    def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:
+        """Take no notice of samples."""
+
+
+def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWork:
+    """Decode a stream once and keep what the entropy coder needs."""
+    manifest = bundle.manifest
+    tap = _LevelsTap(stream, manifest.scale_levels.count)
+    for _ in Decoder(io.BytesIO(stream), engine, bundle=bundle, tap=tap):
+        pass
+    programs = {FrameKind.INTRA: manifest.intra, FrameKind.INTER: manifest.inter}
+    frames = [
+        FrameWork(packet, programs[packet.kind], levels)
+        for packet, levels in zip(tap.packets, tap.found, strict=True)
+    ]
+    padded = manifest.padded(tap.header.height, tap.header.width)
+    skip_level = tap.header.skip_level
+    elements = coded = sum(
+        int(np.prod(manifest.tensors[step.tensor].shape(*padded)))
+        for frame in frames
+        for step in _code_steps(frame.program)
+        if not step.has_scale_prior
+    )
+    for levels in (array for frame in frames for array in frame.levels):
+        elements += levels.size
+        coded += int(np.count_nonzero(levels > skip_level))
+    return EntropyWork(bundle, skip_level, padded, frames, coded, elements)
+
+
+def time_entropy(work: EntropyWork) -> tuple[float, float]:
+    """Seconds to decode, and to encode, all frames once; checks that both are exact."""
+    start = time.perf_counter()
+    symbols = work.decode()
+    decoded = time.perf_counter()
+    payloads = work.encode(symbols)
+    encoded = time.perf_counter()
+    if payloads != [frame.packet.payload for frame in work.frames]:
+        raise AssertionError("encoding again gave other payloads")
+    return decoded - start, encoded - decoded
+
+
+def _code_steps(program: Program) -> list[CodeStep]:
+    return [step for step in program.steps if isinstance(step, CodeStep)]
