@@ -44,7 +44,8 @@ def test_settings_reach_the_stream(nvc: Callable[..., Any], clip: Path, tmp_path
     out = tmp_path / "a.nvc"
     encode(
         nvc, clip, out, "--quality", 1, "--keyint", 3, "--skip-level", -1, "--calibration", "rpc",
-        "--epsilon", 0.125, "--exact", "pixels", "--pixel-epsilon", 0.0625, "--sync", 2, "--limit", 3,
+        "--epsilon", 0.125, "--exact", "pixels", "--pixel-epsilon", 0.0625,
+        "--sync", 2, "--limit", 3,
     )  # fmt: skip
     data = nvc("probe", "-i", out, "--json").json
     assert data["settings"] == {
