@@ -1,0 +1,67 @@
+"""Put docs/results.md together from the reports that the measuring tools wrote.
+
+    python tools/make_results.py
+
+Every tool writes NAME.json and NAME.md into docs/results/; this one orders the Markdown, adds the
+machine each was measured on, and links plots and JSON. It measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+INTRODUCTION = """# Results
+
+Every figure on this page comes from a JSON file in `docs/results/`, written by the command named
+with it. The machine and the versions are in the JSON, and below each heading.
+"""
+ORDER = (
+    ("rate_distortion", "tools/rd_curves.py"),
+    ("benchmark", "tools/benchmark.py"),
+    ("platform_matrix", "tools/platform_matrix.py"),
+    ("drift_curve", "tools/drift_curve.py"),
+    ("calibration_cost", "tools/calibration_cost.py"),
+    ("exact_pixels", "tools/exact_pixels.py"),
+    ("training", "tools/training_report.py"),
+    ("engine_builds", "tools/engine_build_report.py"),
+)
+
+
+def section(folder: Path, name: str, command: str) -> str | None:
+    """Return the Markdown of one report, one heading level down, with its provenance."""
+    text, data = folder / f"{name}.md", folder / f"{name}.json"
+    if not (text.exists() and data.exists()):
+        return None
+    lines = text.read_text().strip().splitlines()
+    body = [f"#{line}" if line.startswith("#") else line for line in lines]
+    body = [line.replace("](", "](results/") if "](" in line else line for line in body]
+    return "\n".join(
+        [body[0], "", _provenance(json.loads(data.read_text()), name, command)] + body[1:]
+    )
+
+
+def _provenance(data: dict[str, Any], name: str, command: str) -> str:
+    machine = data.get("machine", {})
+    found = [f"`{command}`", f"[JSON](results/{name}.json)"]
+    if machine:
+        found += [f"{machine.get('cpu')}, {machine.get('cores')} cores", str(machine.get("system"))]
+        found.append(f"commit {machine.get('commit')}")
+    return "*" + "; ".join(str(f) for f in found) + ".*"
+
+
+def main() -> None:
+    """Write docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--docs", type=Path, default=Path(__file__).parent.parent / "docs")
+    arguments = parser.parse_args()
+    folder = arguments.docs / "results"
+    parts = [section(folder, name, command) for name, command in ORDER]
+    text = "\n\n".join([INTRODUCTION.strip(), *(p for p in parts if p is not None)]) + "\n"
+    (arguments.docs / "results.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
