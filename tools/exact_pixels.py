@@ -71,15 +71,14 @@ def measure(bundle: Bundle, arguments: argparse.Namespace, quality: int) -> dict
         EncoderSettings(quality=quality, exact=ExactMode.PIXELS),
     )
     reference = {name: decode(bundle, s, REFERENCE) for name, s in (("p", plain), ("e", exact))}
-    legs = []
-    for spec in arguments.engines:
-        legs.append(
-            {
-                "engine": spec,
-                "plain": difference(reference["p"], decode(bundle, plain, spec)),
-                "exact": difference(reference["e"], decode(bundle, exact, spec)),
-            }
-        )
+    legs = [
+        {
+            "engine": spec,
+            "plain": difference(reference["p"], decode(bundle, plain, spec)),
+            "exact": difference(reference["e"], decode(bundle, exact, spec)),
+        }
+        for spec in arguments.engines
+    ]
     bits = exact_report["bits"]["pixels"]
     return {
         "quality": quality,
@@ -100,7 +99,7 @@ def markdown(record: dict[str, Any]) -> str:
         "against the reference engine's.",
         "",
         "| quality | bit per pixel | bits a frame for exact pixels | share | engine "
-        "| differ per 100,000 | by at most | lowest PSNR between decodes | differ with exact pixels |",
+        "| differ per 100,000 | by at most | lowest PSNR between them | differ with exact pixels |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in record["results"]:

@@ -39,7 +39,7 @@ def section(folder: Path, name: str, command: str) -> str | None:
     body = [f"#{line}" if line.startswith("#") else line for line in lines]
     body = [line.replace("](", "](results/") if "](" in line else line for line in body]
     return "\n".join(
-        [body[0], "", _provenance(json.loads(data.read_text()), name, command)] + body[1:]
+        [body[0], "", _provenance(json.loads(data.read_text()), name, command), *body[1:]]
     )
 
 
