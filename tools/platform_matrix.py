@@ -19,7 +19,7 @@ from pathlib import Path
 from platform_legs import Cache, Leg, all_legs, choose_legs
 from platform_legs.local import leg_from_engine
 from platform_trials import MatrixPlan, draw_matrix, markdown_from_result, run_matrix
-from platform_trials.plan import ALL_CODERS
+from platform_trials.plan import ALL_CODERS, EVERY_LEG
 
 from nvc_calib import PositionCoder
 from nvc_errors import NvcError, OutputError, UsageError, VerificationError
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> None:
             print(f"{leg.name:16} x{leg.cost:<6g} {leg.title}")
         return
     plan = _plan(options)
-    unknown = set(plan.decoders or ()) - {leg.name for leg in legs}
+    unknown = set(plan.decoders or ()) - {leg.name for leg in legs} - {EVERY_LEG}
     if unknown:
         raise UsageError(f"--decoders: no leg {', '.join(sorted(unknown))} among those chosen")
     base = Path(options.output)
@@ -101,6 +101,7 @@ def _plan(options: argparse.Namespace) -> MatrixPlan:
             epsilon=options.epsilon,
             pixel_epsilon=options.pixel_epsilon,
             exact=ExactMode(options.exact),
+            sync=options.sync,
         ),
         decoders=None if options.decoders is None else tuple(options.decoders.split(",")),
         jobs=options.jobs,
@@ -121,19 +122,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--short", action="store_true", help="cheap legs, small frames: a few minutes")
     add("--list", action="store_true", help="list the legs and stop")
     add("--legs", help="names of the legs, separated by commas (default: all)")
-    add("--decoders", help="legs that decode every stream (default: the cheap ones)")
+    add("--decoders", help=f"legs that decode every stream, or '{EVERY_LEG}' (default: the cheap)")
     add("--engine", action="append", default=[], metavar="SPEC", help="add any engine as a leg")
     add("--engines-dir", help="compiled plans for --engine")
     add("--size", type=_size, help="WIDTHxHEIGHT cut from the middle (default: 256x128)")
     add("--frames", type=_count, help="frames (default: 96)")
     add("--small-size", type=_size, default=(64, 64), help="for emulated legs (default: 64x64)")
-    add("--small-frames", type=_count, default=24, help="for emulated legs (default: 24)")
+    add("--small-frames", type=_count, default=48, help="for emulated legs (default: 48)")
     add("--gop", type=_counts, help="lengths, separated by commas (default: 12,96)")
     add("--calibration", type=_coders, help="none,rpc,retrieval (default: all)")
     add("--quality", type=int, help="quality index (default: the bundle's)")
     add("--epsilon", type=float, help="bound of the drift (default: the bundle's)")
     add("--pixel-epsilon", type=float, help="bound for samples (default: the bundle's)")
     add("--exact", choices=[mode.value for mode in ExactMode], default=ExactMode.SYMBOLS.value)
+    add("--sync", type=int, default=0, help="frames between sync frames (default: 0, none)")
     add("--jobs", type=_count, default=2, help="legs at work at the same time (default: 2)")
     add("--min-distinct", type=_count, default=7, help="bit-distinct platforms (default: 7)")
     add("--no-picture", action="store_true", help="do not draw the picture")

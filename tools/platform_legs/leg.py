@@ -11,7 +11,7 @@ from platform_legs.cache import Cache
 REFERENCE = "ort"
 """Name of the leg that every other one is compared with."""
 
-CHEAP_COST = 2.5
+CHEAP_COST = 1.5
 """Legs up to this cost decode the streams of every other leg."""
 EMULATED_COST = 50.0
 """Legs from this cost on only see the small scene."""

@@ -23,13 +23,17 @@ from platform_legs.remote import RemoteEngine, python_worker, worker_path
 
 _SPEC = "ort:cpu,threads=1"
 _SOURCE = Path(__file__).with_name("cpuid_mask.c")
+_CPU_INFO = Path("/proc/cpuinfo")
 _CPUID, _UD2 = b"\x0f\xa2", b"\x0f\x0b"
 
 _FMA = 1 << 12
 _AFTER_SSE2 = sum(1 << bit for bit in (0, 1, 9, 12, 19, 20, 22, 23, 25, 26, 27, 28, 29, 30))
 _ALL = 0xFFFFFFFF
 
+_AVX512 = sum(1 << bit for bit in (16, 17, 21, 26, 27, 28, 30, 31))
+
 MASKS = {
+    "ort-avx2": f"7.b.{_AVX512:x},7.c.{_ALL:x},7.d.{_ALL:x}",
     "ort-nofma": f"1.c.{_FMA:x}",
     "ort-sse2": f"1.c.{_AFTER_SSE2:x},7.b.{_ALL:x},7.c.{_ALL:x},7.d.{_ALL:x}",
 }
@@ -39,6 +43,7 @@ MASKS = {
 def masked_legs() -> list[Leg]:
     """Return the legs under a CPUID mask."""
     return [
+        _leg("ort-avx2", "ONNX Runtime on an AVX2 CPU (CPUID mask)", 1.2),
         _leg("ort-nofma", "ONNX Runtime on an AVX2 CPU without FMA (CPUID mask)", 1.3),
         _leg("ort-sse2", "ONNX Runtime on an SSE2 CPU (CPUID mask)", 3.0),
     ]
@@ -50,6 +55,8 @@ def _leg(name: str, title: str, cost: float) -> Leg:
             raise EngineUnavailableError(
                 f"needs Linux on x86-64, this is {sys.platform} on {platform.machine()}"
             )
+        if name == "ort-avx2" and "avx512f" not in _CPU_INFO.read_text(encoding="utf-8"):
+            raise EngineUnavailableError("this CPU has no AVX-512: it would be the native leg")
         version = importlib.metadata.version("onnxruntime")
         folder = cache.folder(f"masked-ort-{version}-py{sys.version_info.minor}", _fill)
         env = {

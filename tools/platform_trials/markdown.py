@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nvc_calib import PositionCoder
-from nvc_engines.host import cpu_name
 from platform_trials.plan import MAIN, SMALL
-from platform_trials.results import LegRecord, MatrixResult, Pair, commit_of_sources
+from platform_trials.results import LegRecord, MatrixResult, Pair
 
 
 def markdown_from_result(result: MatrixResult) -> str:
@@ -25,8 +24,8 @@ def _head(result: MatrixResult) -> str:
         f"{verdict} {result.distinct} bit-distinct float platforms.",
         "",
         f"- bundle `{result.bundle_name}`, digest `{result.bundle_digest[:16]}`; "
-        f"commit `{commit_of_sources() or 'unknown'}`",
-        f"- {cpu_name()}; {result.elapsed_s / 60:.1f} min",
+        f"commit `{result.machine['commit'] or 'unknown'}`",
+        f"- {result.machine['cpu']}; {result.elapsed_s / 60:.1f} min",
         f"- scene *{MAIN}*: {result.source}, {plan.size[0]}x{plan.size[1]}, {plan.frames} frames; "
         f"scene *{SMALL}* for emulated legs: {plan.small_size[0]}x{plan.small_size[1]}, "
         f"{plan.small_frames} frames",

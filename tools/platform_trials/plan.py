@@ -12,6 +12,7 @@ from nvc_calib import PositionCoder
 from nvc_runtime.codec import EncoderSettings
 
 MAIN, SMALL = "main", "small"
+EVERY_LEG = "all"
 ALL_CODERS = (PositionCoder.NONE, PositionCoder.RPC, PositionCoder.RETRIEVAL)
 _DRIFT_CODERS = (PositionCoder.RETRIEVAL, PositionCoder.RPC, PositionCoder.NONE)
 _DECODE_SHARE = 0.65
@@ -31,7 +32,7 @@ class MatrixPlan:
         gops: frames from one intra frame to the next.
         coders: ways of calibration.
         settings: everything else an encoder can be told.
-        decoders: legs that decode the streams of every leg; None for the cheap ones.
+        decoders: legs that decode the streams of every leg, or ``EVERY_LEG``; None for the cheap.
         jobs: legs at work at the same time.
         min_distinct: fewer bit-distinct platforms than this, if so many are there, is a failure.
 
@@ -56,7 +57,9 @@ class MatrixPlan:
 
     def decodes_everything(self, leg: Leg) -> bool:
         """Whether a leg decodes every stream; others decode the reference's."""
-        return leg.is_cheap if self.decoders is None else leg.name in self.decoders
+        if self.decoders is None:
+            return leg.is_cheap
+        return leg.name in self.decoders or EVERY_LEG in self.decoders
 
     def scene_of_encoder(self, leg: Leg) -> str:
         """Name of the scene that a leg's streams show to the other legs."""

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import os
-import platform
-import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from machine import machine_facts
 from platform_legs import REFERENCE, Leg
 
 from nvc_calib import PositionCoder, recommend_epsilon
 from nvc_engines import EngineInfo
-from nvc_engines.host import cpu_name
 from nvc_errors import CalibrationError
 from nvc_runtime.stream import ExactMode
 from platform_trials.plan import MatrixPlan
@@ -143,6 +138,7 @@ class MatrixResult:
     problems: list[str] = field(default_factory=list)
     estimate_s: float = 0.0
     elapsed_s: float = 0.0
+    machine: dict[str, object] = field(default_factory=machine_facts)
 
     @property
     def distinct(self) -> int:
@@ -202,14 +198,7 @@ class MatrixResult:
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": commit_of_sources(),
-            "machine": {
-                "cpu": cpu_name(),
-                "cpus": os.cpu_count(),
-                "system": platform.platform(),
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-            },
+            "machine": self.machine,
             "bundle": {"name": self.bundle_name, "digest": self.bundle_digest},
             "clip": self.source,
             "plan": self.plan.to_json(),
@@ -226,21 +215,3 @@ class MatrixResult:
             "elapsed_s": round(self.elapsed_s, 1),
             "estimate_s": round(self.estimate_s, 1),
         }
-
-
-def commit_of_sources() -> str | None:
-    """Return the commit of this checkout, with ``+`` if tracked files differ; None without git."""
-    folder = Path(__file__).parent
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", *command], cwd=folder, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for command in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no"),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changes else "")
