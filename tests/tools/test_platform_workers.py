@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 from platform_legs.cache import Cache, run_tool
 from platform_legs.masked import patch_cpuid
 from platform_legs.remote import RemoteEngine, python_worker, worker_path
 from platform_legs.wire import pack_tensors, receive, send, unpack_tensors
 from platform_trials.wrappers import RememberingEngine
 
-from nvc_engines import open_engine
+from nvc_engines import Engine, open_engine
 from nvc_errors import EngineError, EngineUnavailableError
 from nvc_runtime import Bundle
 
@@ -35,7 +36,7 @@ ARRAYS = hnp.arrays(
 
 @given(st.dictionaries(st.text(max_size=5), ARRAYS, max_size=3))
 def test_tensors_survive_the_wire(
-    tensors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]],
+    tensors: dict[str, NDArray[np.float32]],
 ) -> None:
     listed, blob = pack_tensors(tensors)
     file = io.BytesIO()
@@ -60,12 +61,7 @@ def test_a_message_cut_short_is_none() -> None:
         assert receive(io.BytesIO(whole[:size])) is None
 
 
-def _run_prior(
-    engine: object, bundle: Bundle
-) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    from nvc_engines import Engine
-
-    assert isinstance(engine, Engine)
+def _run_prior(engine: Engine, bundle: Bundle) -> dict[str, NDArray[np.float32]]:
     tensors = bundle.manifest.tensors
     graph = engine.load(bundle.graph("intra_prior"), {"z": tensors["z"].shape(64, 96)})
     z = np.arange(12, dtype=np.float32).reshape(tensors["z"].shape(64, 96)) - 5
