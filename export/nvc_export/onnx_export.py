@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
 from collections.abc import Mapping
 
 import onnx
 import torch
 from torch import Tensor
 
+from nvc_export.messages import quiet_exporter
 from nvc_models.graph import CodecGraph, CodecGraphs
 
 OPSET = 20
@@ -49,10 +47,7 @@ def export_graph(codec: CodecGraphs, graph: CodecGraph, metadata: Mapping[str, s
         shapes.append({2: _times(rows, factor), 3: _times(columns, factor)})
     inputs = tuple(example_inputs(codec, graph))
     module = _Positional(graph.module).eval()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             module,
             inputs,
@@ -64,10 +59,7 @@ def export_graph(codec: CodecGraphs, graph: CodecGraph, metadata: Mapping[str, s
             verbose=False,
         )
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
-    return _finish(model, graph, metadata)
+    return _finish(program.model_proto, graph, metadata)
 
 
 class _Positional(torch.nn.Module):
@@ -102,7 +94,12 @@ def _finish(model: onnx.ModelProto, graph: CodecGraph, metadata: Mapping[str, st
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
     onnx.checker.check_model(model, full_check=True)
-    found = [i.name for i in model.graph.input]
-    if found != graph.inputs:
-        raise ValueError(f"graph {graph.name}: exported inputs {found}, expected {graph.inputs}")
-    return model.SerializeToString(deterministic=True)
+    for what, values, expected in (
+        ("inputs", model.graph.input, graph.inputs),
+        ("outputs", model.graph.output, graph.outputs),
+    ):
+        found = [value.name for value in values]
+        if found != expected:
+            raise ValueError(f"graph {graph.name}: exported {what} {found}, expected {expected}")
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

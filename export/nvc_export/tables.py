@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,17 +15,21 @@ from nvc_models.latent import FactorizedPrior
 from nvc_runtime.entropy import FrequencyTable, TableSet, laplace_tables, table_from_probabilities
 
 HYPER_RADIUS = 255
+"""Hyperlatents beyond this are coded by the escape."""
 TAIL_MASS = 2.0**-16
+"""Mass that a table may leave to its escape."""
 MIN_ESCAPE = 2.0**-18
 
 
 def factorized_tables(prior: FactorizedPrior) -> TableSet:
-    """One table per channel of a hyperlatent: the masses of the unit intervals round integers."""
+    """One table per channel of a hyperlatent: the masses of the unit intervals round integers.
+
+    Computed in double precision on a copy; the prior stays as it is.
+    """
     symbols = torch.arange(-HYPER_RADIUS, HYPER_RADIUS + 1, dtype=torch.float64)
+    exact = copy.deepcopy(prior).cpu().double()
     with torch.no_grad():
-        points = symbols.expand(prior.channels, 1, -1)
-        masses = prior.double().probability(points)[:, 0].numpy()
-        prior.float()
+        masses = exact.probability(symbols.expand(prior.channels, 1, -1))[:, 0].numpy()
     return TableSet([_table_from_masses(row) for row in masses])
 
 
@@ -52,7 +57,7 @@ def tables_from_codec(codec: CodecGraphs, levels: ScaleLevels) -> dict[str, Tabl
 def arrays_from_tables(
     tables: Mapping[str, TableSet], vectors: Mapping[str, torch.Tensor]
 ) -> dict[str, NDArray[np.generic]]:
-    """The content of ``tables.safetensors``."""
+    """Return the content of ``tables.safetensors``: table sets, and vectors (Q, C) float32."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, table_set in tables.items():
         frequencies, sizes, offsets = table_set.to_arrays()
@@ -60,5 +65,5 @@ def arrays_from_tables(
         arrays[f"{name}.sizes"] = sizes
         arrays[f"{name}.offsets"] = offsets
     for name, vector in vectors.items():
-        arrays[f"quality.{name}"] = vector.float().numpy()
+        arrays[f"quality.{name}"] = vector.detach().cpu().float().numpy()
     return arrays

@@ -48,7 +48,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
-        return x + self.body(x)
+        y: Tensor = x + self.body(x)
+        return y
 
 
 class SeparableBlock(nn.Module):
@@ -109,9 +110,9 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H/2, W/2)."""
-        if self.style == "conv":
-            return self.shortcut(x) + self.branch(x)
-        return self.branch(self.shortcut(x))
+        y: Tensor = self.shortcut(x)
+        z: Tensor = self.branch(x if self.style == "conv" else y)
+        return y + z if self.style == "conv" else z
 
 
 class Up(nn.Module):
@@ -139,9 +140,9 @@ class Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, 2H, 2W)."""
         y: Tensor = self.shuffle(self.shortcut(x))
-        if self.style == "conv":
-            return y + self.branch(self.shuffle(self.expand(x)))
-        return self.branch(y)
+        is_conv = self.style == "conv"
+        z: Tensor = self.branch(self.shuffle(self.expand(x)) if is_conv else y)
+        return y + z if is_conv else z
 
 
 class Fuse(nn.Module):
@@ -154,7 +155,8 @@ class Fuse(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Map (B, C, H, W) and (B, K, H, W) to (B, C, H, W)."""
-        return x + self.layer(torch.cat((x, context), 1))
+        y: Tensor = x + self.layer(torch.cat((x, context), 1))
+        return y
 
 
 class UNet(nn.Module):
@@ -181,4 +183,5 @@ class UNet(nn.Module):
         middle = self.middle(self.pool(fine))
         bottom = self.bottom(self.pool(middle))
         middle = self.join_middle(torch.cat((self.up_middle(bottom), middle), 1))
-        return self.exit(self.join_exit(torch.cat((self.up_exit(middle), fine), 1)))
+        y: Tensor = self.exit(self.join_exit(torch.cat((self.up_exit(middle), fine), 1)))
+        return y

@@ -11,8 +11,10 @@ checkerboard and B on the odd ones, part 1 the rest; each part is a dense (B, C/
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +37,13 @@ class _Bound(torch.autograd.Function):
     """Clamp whose gradient still moves values that lie outside back towards the range."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:  # type: ignore[no-untyped-def,override]  # noqa: ANN001
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.bounds = (low, high)
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def,override]  # noqa: ANN001, ANN205
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         low, high = ctx.bounds
         keep = ((x >= low) | (grad < 0)) & ((x <= high) | (grad > 0))
@@ -51,7 +53,8 @@ class _Bound(torch.autograd.Function):
 def bound(x: Tensor, low: float, high: float) -> Tensor:
     """Clamp to [low, high]; while training, the gradient can lead back into the range."""
     if torch.is_grad_enabled() and x.requires_grad:
-        return _Bound.apply(x, low, high)  # type: ignore[no-any-return,no-untyped-call]
+        apply: Callable[..., Tensor] = _Bound.apply
+        return apply(x, low, high)
     return x.clamp(low, high)
 
 
@@ -128,7 +131,7 @@ class FactorizedPrior(nn.Module):
         self.matrices = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.factors = nn.ParameterList()
-        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (a, b) in enumerate(pairwise(sizes)):
             start = math.log(math.expm1(1 / scale / b))
             self.matrices.append(nn.Parameter(torch.full((channels, b, a), start)))
             self.biases.append(nn.Parameter(torch.rand(channels, b, 1) - 0.5))
@@ -177,7 +180,9 @@ class QualityGain(nn.Module):
     def table(self) -> Tensor:
         """Gains of every quality, float32 (64, C)."""
         with torch.no_grad():
-            return self(torch.arange(QUALITIES))[:, :, 0, 0].float()
+            quality = torch.arange(QUALITIES, device=self.log_gain.device)
+            gains: Tensor = self(quality)
+            return gains[:, :, 0, 0].float()
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ class Quantized:
 def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
     """Chain of layers: 3x3 with LeakyReLU (``conv``), or pointwise with separable blocks."""
     layers: list[nn.Module] = []
-    for a, b in zip(channels[:-2], channels[1:-1], strict=True):
+    for a, b in pairwise(channels[:-1]):
         if style == "conv":
             layers += [conv3x3(a, b), nn.LeakyReLU(0.01)]
         else:
@@ -223,7 +228,11 @@ class LatentModel(nn.Module):
         c, n, style = config.channels, config.hyper_channels, config.style
         self.config = config
         self.hyper_encoder = nn.Sequential(
-            conv3x3(c, n), nn.LeakyReLU(0.01), conv3x3(n, n, 2), nn.LeakyReLU(0.01), conv3x3(n, n, 2)
+            conv3x3(c, n),
+            nn.LeakyReLU(0.01),
+            conv3x3(n, n, 2),
+            nn.LeakyReLU(0.01),
+            conv3x3(n, n, 2),
         )
         self.hyper_decoder = nn.Sequential(
             conv1x1(n, n * 4),
@@ -247,11 +256,13 @@ class LatentModel(nn.Module):
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """Hyperlatent (B, N, H/4, W/4) of a scaled latent (B, C, H, W), not yet rounded."""
-        return self.hyper_encoder(y)
+        z: Tensor = self.hyper_encoder(y)
+        return z
 
     def fuse(self, z: Tensor, *priors: Tensor) -> Tensor:
         """Fused parameters (B, 3C, H, W) from the rounded hyperlatent and further priors."""
-        return self.fusion(torch.cat((self.hyper_decoder(z), *priors), 1))
+        fused: Tensor = self.fusion(torch.cat((self.hyper_decoder(z), *priors), 1))
+        return fused
 
     def part_0(self, fused: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Step (B, C, H, W), and index and mean of part 0, (B, C/2, H, W) each."""

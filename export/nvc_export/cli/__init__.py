@@ -1,1 +1,1 @@
-"""cli package."""
+"""Command line ``nvc-export``: one file per subcommand."""

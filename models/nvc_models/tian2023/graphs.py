@@ -44,7 +44,8 @@ class _ContextPrior(nn.Module):
     def forward(
         self, z: Tensor, c3: Tensor, y_ref: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.prior(z, self.temporal(c3), y_ref)
+        outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.prior(z, self.temporal(c3), y_ref)
+        return outputs
 
 
 class _Quantize(nn.Module):

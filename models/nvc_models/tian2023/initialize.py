@@ -14,12 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nvc_models.blocks import Down, Up
 from nvc_models.latent import INDEX_CENTRE, INDEX_GAIN, LEVELS, LatentModel
 from nvc_models.tian2023.codec import Tian2023
 from nvc_models.tian2023.inter import InterModel
 from nvc_models.tian2023.intra import IntraModel
 from nvc_models.tian2023.motion import MotionCodec
+from nvc_models.tian2023.transform import Analysis, Synthesis
 
+MIDDLE_QUALITY = 32.0
+"""Scales start where the symbols of this quality are."""
 
 QUIET_HYPERLATENT = 0.2
 """Hyperlatents start small: they cost little until training finds a use for them."""
@@ -70,25 +74,37 @@ def _start_scales(latent: LatentModel, y: Tensor) -> None:
     quiet.weight.data *= QUIET_HYPERLATENT
 
 
+def _start_transforms(analysis: Analysis, synthesis: Synthesis, x: Tensor) -> Tensor:
+    """Set both transforms to the principal axes of their input ``x``; return its latent."""
+    _identity(analysis.stem, {0: 1.0})
+    _identity(synthesis.last, {0: 1.0})
+    x = analysis.stem(x)
+    for stage, mirror in zip(analysis.stages, reversed(synthesis.stages), strict=True):
+        x = _principal_pair(x, _shortcut(stage, 0), _shortcut(mirror, -1))
+    return _principal_pair(x, analysis.last, _shortcut(synthesis.first, -1))
+
+
+def _shortcut(stage: nn.Module, position: int) -> nn.Module:
+    """Return the linear path of the block that changes a stage's resolution."""
+    assert isinstance(stage, nn.Sequential)
+    block = stage[position]
+    assert isinstance(block, Down | Up)
+    return block.shortcut
+
+
 @torch.no_grad()
 def initialize_intra(model: IntraModel, frames: Tensor) -> None:
     """Start an intra model from frames (N, 3, H, W) in [0, 1]."""
-    analysis, synthesis = model.analysis, model.synthesis
-    _identity(analysis.stem, {0: 1.0})
-    _identity(synthesis.last, {0: 1.0})
-    x = analysis.stem(model.unshuffle(frames) - 0.5)
-    ups = [stage[-1] for stage in reversed(synthesis.stages)]
-    for stage, up in zip(analysis.stages, ups, strict=True):
-        x = _principal_pair(x, stage[0].shortcut, up.shortcut)
-    x = _principal_pair(x, analysis.last, synthesis.first[-1].shortcut)
-    _start_scales(model.latent, x * model.encode_gain(torch.tensor([32.0])))
+    x = _start_transforms(model.analysis, model.synthesis, model.unshuffle(frames) - 0.5)
+    _start_scales(model.latent, x * model.encode_gain(x.new_tensor([MIDDLE_QUALITY])))
 
 
 def _principal_axes(x: Tensor, count: int) -> Tensor:
     """First principal axes of the channels of ``x`` (N, C, h, w), as rows (count, C)."""
     flat = x.transpose(0, 1).flatten(1).double()
     _, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
-    return vectors.flip(1).T[:count].float()
+    axes: Tensor = vectors.flip(1).T[:count].float()
+    return axes
 
 
 def _set_matrix(conv: nn.Module, matrix: Tensor) -> None:
@@ -121,31 +137,25 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     narrow = torch.einsum("kp,pql->kql", axes, expanded)
     _set_matrix(decoder.up_2.shortcut, narrow.reshape(-1, narrow.shape[-1]))
     x = _principal_pair(x, encoder.down_3.shortcut, decoder.up_3.shortcut)
-    _start_scales(model.latent, x * model.encode_gain(torch.tensor([32.0])))
+    _start_scales(model.latent, x * model.encode_gain(x.new_tensor([MIDDLE_QUALITY])))
     feature = model.adapt(references)
     feature = _principal_pair(feature, context.down_2.shortcut, context.up_2.shortcut)
     _principal_pair(feature, context.down_3.shortcut, context.up_3.shortcut)
 
 
-def _reverse_layer(down: nn.Module) -> nn.Conv2d:
+def _reverse_layer(down: Down) -> nn.Conv2d:
     """Return the pointwise layer that would undo a 2x2 stride-2 convolution, to be filled in."""
     shortcut = down.shortcut
     assert isinstance(shortcut, nn.Conv2d)
-    return nn.Conv2d(shortcut.out_channels, shortcut.in_channels * 4, 1)
+    device = shortcut.weight.device
+    return nn.Conv2d(shortcut.out_channels, shortcut.in_channels * 4, 1, device=device)
 
 
 @torch.no_grad()
 def initialize_motion(model: MotionCodec, flow: Tensor) -> None:
     """Start a motion codec from estimated flow fields (N, 2, h, w) at 1/motion_stride."""
-    analysis, synthesis = model.analysis, model.synthesis
-    _identity(analysis.stem, {0: 1.0})
-    _identity(synthesis.last, {0: 1.0})
-    x = analysis.stem(flow)
-    ups = [stage[-1] for stage in reversed(synthesis.stages)]
-    for stage, up in zip(analysis.stages, ups, strict=True):
-        x = _principal_pair(x, stage[0].shortcut, up.shortcut)
-    x = _principal_pair(x, analysis.last, synthesis.first[-1].shortcut)
-    _start_scales(model.latent, x * model.encode_gain(torch.tensor([32.0])))
+    x = _start_transforms(model.analysis, model.synthesis, flow)
+    _start_scales(model.latent, x * model.encode_gain(x.new_tensor([MIDDLE_QUALITY])))
 
 
 def supports_analytic_start(model: Tian2023) -> bool:

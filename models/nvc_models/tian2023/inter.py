@@ -67,14 +67,14 @@ class ContextModel(nn.Module):
         self.warp_frame = config.warp_frame
 
     def scaled_flow(self, flow: Tensor, stride: int) -> Tensor:
-        """The coded flow at another stride, in pixels of that stride."""
+        """Convert the coded flow to another stride, in pixels of that stride."""
         if stride <= self.motion_stride:
             return resize_flow(flow, self.motion_stride // stride)
         factor = stride // self.motion_stride
         return F.avg_pool2d(flow, factor) * (1.0 / factor)
 
     def predict(self, frame: Tensor, flow: Tensor) -> Tensor:
-        """The reference frame, motion compensated at full size, (B, 3, H, W)."""
+        """Return the reference frame, motion compensated at full size, (B, 3, H, W)."""
         return warp(frame, self.scaled_flow(flow, 1))
 
     def forward(
@@ -145,7 +145,8 @@ class ContextualEncoder(nn.Module):
         x = self.stem(torch.cat(parts, 1))
         x = self.block_2(self.fuse_2(self.down_2(x), c2))
         x = self.block_3(self.fuse_3(self.down_3(x), c3))
-        return self.tail(x)
+        y: Tensor = self.tail(x)
+        return y
 
 
 class ContextualDecoder(nn.Module):
@@ -163,9 +164,7 @@ class ContextualDecoder(nn.Module):
             rest //= 2
         self.head = nn.Sequential(*head)
         self.fuse_3 = Fuse(w3, w3, style)
-        self.blocks_3 = nn.Sequential(
-            *(residual_block(style, w3) for _ in range(2))
-        )
+        self.blocks_3 = nn.Sequential(*(residual_block(style, w3) for _ in range(2)))
         self.up_3, self.fuse_2 = Up(w3, w2, style, block=False), Fuse(w2, w2, style)
         self.block_2 = residual_block(style, w2)
         self.up_2 = Up(w2, w1, style, block=False)
@@ -234,7 +233,7 @@ class InterModel(nn.Module):
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
 
     def reference_from_intra(self, frame: Tensor) -> Reference:
-        """What an inter frame finds after an intra frame (B, 3, H, W)."""
+        """Return what an inter frame finds after an intra frame (B, 3, H, W)."""
         b, _, h, w = frame.shape
         size = (h // LATENT_STRIDE, w // LATENT_STRIDE)
         return Reference(

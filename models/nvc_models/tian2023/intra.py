@@ -42,7 +42,8 @@ class IntraModel(nn.Module):
 
     def encode(self, frame: Tensor, gain: Tensor) -> Tensor:
         """Scaled latent (B, C, H/16, W/16) of a frame."""
-        return self.analysis(self.unshuffle(frame) - 0.5) * gain
+        y: Tensor = self.analysis(self.unshuffle(frame) - 0.5) * gain
+        return y
 
     def decode(self, y_hat: Tensor, gain: Tensor) -> Tensor:
         """Frame (B, 3, H, W), not clamped, from a decoded scaled latent."""
@@ -59,6 +60,3 @@ class IntraModel(nn.Module):
         if not self.training:
             decoded = decoded.clamp(0.0, 1.0)
         return IntraResult(decoded, coded)
-
-
-__all__ = ["IntraModel", "IntraResult"]

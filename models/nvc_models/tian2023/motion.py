@@ -45,6 +45,8 @@ class LucasKanade(nn.Module):
     so that flat areas keep the flow they have; a step is limited to one pixel.
     """
 
+    kernel: Tensor
+
     def __init__(self, window: int = 5, regularization: float = 1e-3) -> None:
         super().__init__()
         self.window, self.regularization = window, regularization
@@ -152,8 +154,10 @@ class MotionCodec(nn.Module):
 
     def encode(self, flow: Tensor, gain: Tensor) -> Tensor:
         """Scaled motion latent (B, C, H/16, W/16) of a flow at 1/motion_stride."""
-        return self.analysis(flow) * gain
+        y: Tensor = self.analysis(flow) * gain
+        return y
 
     def decode(self, y_hat: Tensor, gain: Tensor) -> Tensor:
         """Flow (B, 2, H/motion_stride, W/motion_stride) from a decoded scaled latent."""
-        return self.synthesis(y_hat * gain)
+        flow: Tensor = self.synthesis(y_hat * gain)
+        return flow

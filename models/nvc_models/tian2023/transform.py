@@ -33,7 +33,8 @@ class Analysis(nn.Module):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        return self.last(x)
+        latent: Tensor = self.last(x)
+        return latent
 
 
 class Synthesis(nn.Module):
@@ -65,4 +66,5 @@ class Synthesis(nn.Module):
         y = self.first(y)
         for stage in self.stages:
             y = stage(y)
-        return self.last(self.tail(y))
+        picture: Tensor = self.last(self.tail(y))
+        return picture

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nvc_errors import DamagedInputError
+from nvc_errors import DamagedInputError, OutputError
 
 METADATA_KEY = "nvc"
 
 
 @dataclass
 class Checkpoint:
-    """Tensors by prefixed name (``model.``, ``ema.``, ``exp_avg.``, ``exp_avg_sq.``) and metadata."""
+    """Tensors by prefixed name, and metadata.
+
+    Prefixes: ``model.``, ``ema.``, ``exp_avg.``, ``exp_avg_sq.``.
+    """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
@@ -32,13 +34,35 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside ``path``, flush to disk, and rename: a kill leaves the old or the new file."""
+    """Write beside ``path``, flush to disk, and rename: a kill leaves the old or the new file.
+
+    Raises :class:`OutputError` if it cannot be written; what was there before stays.
+    """
     temporary = path.with_suffix(path.suffix + ".tmp")
     tensors = {k: v.detach().contiguous() for k, v in checkpoint.tensors.items()}
-    save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(checkpoint.metadata)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        try:
+            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(checkpoint.metadata)})
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{path}: the checkpoint cannot be written: {error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a rename to disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load(path: Path) -> Checkpoint:
@@ -46,16 +70,13 @@ def load(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[METADATA_KEY])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except KeyError as error:
+        raise DamagedInputError(
+            f"{path} is not a training checkpoint: its metadata lacks {METADATA_KEY!r}"
+        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DamagedInputError(f"{path} is not a training checkpoint: {error}") from error
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise DamagedInputError(f"{path} is not a training checkpoint: {error}") from error
-        raise
+    if not isinstance(metadata, dict):
+        raise DamagedInputError(f"{path} is not a training checkpoint: its metadata is no object")
     return Checkpoint(tensors, metadata)
-
-
-def to_half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Store floating tensors in FP16 (for publishing weights; used in FP32 after loading)."""
-    return {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in tensors.items()}

@@ -7,7 +7,8 @@ costs a few page reads. Batches are a pure function of (seed, step): resuming ne
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
@@ -17,9 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvc_errors import DamagedInputError
+from nvc_errors import DamagedInputError, OutputError, UsageError
 
 SHIPPABLE_CLASSES = ("A", "B")
+"""Licence classes of material that weights may be trained on and shipped."""
+
+FRAMES_FILE, INDEX_FILE = "frames.rgb", "index.json"
+PHOTO_MARGIN = 32
+"""Pixels round the crop of a photograph that the camera may move over."""
 
 
 @dataclass(frozen=True)
@@ -32,63 +38,109 @@ class ClipEntry:
     width: int
     source: str
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its frames, uint8 RGB."""
+        return self.frames * self.height * self.width * 3
 
-def pack(clips: Path, photos: Path, cache: Path, *, classes: tuple[str, ...]) -> None:
+
+def pack(
+    clips: Path,
+    photos: Path,
+    cache: Path,
+    *,
+    classes: tuple[str, ...] = SHIPPABLE_CLASSES,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
     """Decode every clip and photograph of the given licence classes into ``cache``.
 
     ``clips`` and ``photos`` hold a ``manifest.json`` (list of objects with ``file`` and
-    ``lic_class``). Writes ``cache/frames.rgb`` and ``cache/index.json``; the index last.
+    ``lic_class``). Writes ``cache/frames.rgb`` and ``cache/index.json``; the index last, so that a
+    cache that was not finished has none. ``progress`` receives the name of every file.
+
+    Raises :class:`UsageError` if nothing is of these classes, :class:`DamagedInputError` if a
+    manifest or a file cannot be read, :class:`OutputError` if the cache cannot be written.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    entries: list[dict[str, object]] = []
+    sources = [
+        (folder, name) for folder in (clips, photos) for name in _listed(folder, classes=classes)
+    ]
+    if not sources:
+        raise UsageError(
+            f"neither {clips} nor {photos} lists a file of the classes {', '.join(classes)}; "
+            "choose other classes"
+        )
+    entries: list[ClipEntry] = []
     offset = 0
-    with (cache / "frames.rgb").open("wb") as out:
-        for folder in (clips, photos):
-            manifest = json.loads((folder / "manifest.json").read_text())
-            for item in manifest:
-                if item["lic_class"] not in classes:
-                    continue
-                frames = read_rgb(folder / item["file"])
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / INDEX_FILE).unlink(missing_ok=True)
+        with (cache / FRAMES_FILE).open("wb") as out:
+            for folder, name in sources:
+                progress(name)
+                frames = read_rgb(folder / name)
                 out.write(frames.tobytes())
                 count, height, width, _ = frames.shape
-                entries.append(
-                    {
-                        "offset": offset,
-                        "frames": count,
-                        "height": height,
-                        "width": width,
-                        "source": item["file"],
-                    }
-                )
+                entries.append(ClipEntry(offset, count, height, width, name))
                 offset += frames.nbytes
-    (cache / "index.json").write_text(json.dumps(entries))
+        temporary = cache / f"{INDEX_FILE}.tmp"
+        temporary.write_text(json.dumps([asdict(entry) for entry in entries]), encoding="utf-8")
+        temporary.replace(cache / INDEX_FILE)
+    except OSError as error:
+        raise OutputError(
+            f"{cache}: the cache cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def _listed(folder: Path, *, classes: tuple[str, ...]) -> list[str]:
+    """Names of the files of some licence classes in ``folder``'s manifest, in its order."""
+    path = folder / "manifest.json"
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+        return [str(item["file"]) for item in items if item["lic_class"] in classes]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedInputError(
+            f"{path}: expected a list of objects with 'file' and 'lic_class': {error}"
+        ) from error
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Decode a clip or picture to uint8 (N, H, W, 3)."""
-    with av.open(str(path)) as container:
-        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    """Decode a clip or picture to uint8 (N, H, W, 3); :class:`DamagedInputError` if it fails."""
+    try:
+        with av.open(str(path)) as container:
+            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    except (av.FFmpegError, IndexError) as error:
+        raise DamagedInputError(f"{path}: cannot be decoded: {error}") from error
     if not frames:
         raise DamagedInputError(f"{path}: no frame decoded")
     return np.stack(frames)
 
 
 class PackedClips:
-    """Random access to a packed cache."""
+    """Random access to a packed cache. ``entries`` are in the order they were packed."""
 
     def __init__(self, cache: Path) -> None:
-        index = cache / "index.json"
+        """Open a cache; raise :class:`DamagedInputError` if it is missing or not whole."""
+        index = cache / INDEX_FILE
         if not index.exists():
             raise DamagedInputError(f"{index} is missing: pack the training data first")
-        self.entries = [ClipEntry(**e) for e in json.loads(index.read_text())]
-        self.data = np.memmap(cache / "frames.rgb", dtype=np.uint8, mode="r")
+        try:
+            self.entries = [ClipEntry(**e) for e in json.loads(index.read_text(encoding="utf-8"))]
+            size = (cache / FRAMES_FILE).stat().st_size
+        except (OSError, ValueError, TypeError) as error:
+            raise DamagedInputError(f"{cache}: pack the training data again: {error}") from error
+        expected = sum(entry.size_bytes for entry in self.entries)
+        if size != expected or not size:
+            raise DamagedInputError(
+                f"{cache / FRAMES_FILE} has {size} bytes, expected {expected}: "
+                "pack the training data again"
+            )
+        self.data = np.memmap(cache / FRAMES_FILE, dtype=np.uint8, mode="r")
         self.clips = [e for e in self.entries if e.frames > 1]
         self.photos = [e for e in self.entries if e.frames == 1]
 
     def frames(self, entry: ClipEntry) -> NDArray[np.uint8]:
         """View uint8 (N, H, W, 3) of one entry."""
-        size = entry.frames * entry.height * entry.width * 3
-        flat = self.data[entry.offset : entry.offset + size]
+        flat = self.data[entry.offset : entry.offset + entry.size_bytes]
         return flat.reshape(entry.frames, entry.height, entry.width, 3)
 
 
@@ -105,6 +157,8 @@ class SequenceSampler:
     """Draws augmented training sequences, a pure function of (seed, step)."""
 
     def __init__(self, clips: PackedClips, *, photo_share: float, seed: int) -> None:
+        if not clips.clips and not (photo_share >= 1.0 and clips.photos):
+            raise UsageError("the packed training data holds no clip of two frames or more")
         self.clips, self.photo_share, self.seed = clips, photo_share, seed
 
     def batch(self, step: int, shape: BatchShape) -> Tensor:
@@ -130,10 +184,10 @@ class SequenceSampler:
         return _augment(rng, crop)
 
     def _photo(self, rng: np.random.Generator, shape: BatchShape) -> Tensor:
-        """A camera moving over a photograph: smooth pan, small zoom and rotation."""
+        """Move a camera over a photograph: smooth pan, small zoom and rotation."""
         photos = self.clips.photos
         entry = photos[int(rng.integers(len(photos)))]
-        margin = 32
+        margin = PHOTO_MARGIN
         side = shape.crop + 2 * margin
         still = _crop(rng, self.clips.frames(entry), np.zeros(1, np.int64), side)
         picture = _augment(rng, still)

@@ -60,15 +60,15 @@ def trained_parameters(model: Tian2023, task: str) -> list[nn.Parameter]:
     return [p for part in parts for p in part.parameters()]
 
 
-def random_quality(batch: int) -> Tensor:
-    """Quality per sample, uniform over [0, 63]."""
-    return torch.rand(batch) * MAX_QUALITY
+def random_quality(batch: int, device: torch.device) -> Tensor:
+    """Quality per sample, uniform over [0, 63]; drawn on the CPU, alike for every device."""
+    return (torch.rand(batch) * MAX_QUALITY).to(device)
 
 
 def intra_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
-    """lambda * MSE + bits per pixel of single frames; frames (B, 1, 3, H, W)."""
+    """Return lambda * MSE + bits per pixel of single frames; frames (B, 1, 3, H, W)."""
     frame = frames[:, 0]
-    quality = random_quality(frame.shape[0])
+    quality = random_quality(frame.shape[0], frame.device)
     result = model.intra(frame, quality, rounding=stage.rounding, skip_level=stage.skip_level)
     mse, bpp = _mse(result.frame, frame), _bpp(result.latent, frame)
     loss = (lagrangian(quality) * mse + bpp).mean()
@@ -93,9 +93,9 @@ def flow_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
 
 
 def motion_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
-    """lambda * MSE of the motion-compensated reference + motion bits per pixel."""
+    """Return lambda * MSE of the motion-compensated reference + motion bits per pixel."""
     frame, reference = frames[:, 1], frames[:, 0]
-    inter, quality = model.inter, random_quality(frames.shape[0])
+    inter, quality = model.inter, random_quality(frames.shape[0], frames.device)
     flow = inter.estimate_flow(frame, reference)
     y = inter.motion.encode(flow, inter.motion.encode_gain(quality))
     prior = torch.zeros_like(y)
@@ -110,9 +110,9 @@ def motion_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
 
 
 def sequence_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
-    """A GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model."""
+    """Code a GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model."""
     joint = stage.task in ("joint", "calibrate")
-    quality = random_quality(frames.shape[0])
+    quality = random_quality(frames.shape[0], frames.device)
     weight = lagrangian(quality)
     with torch.set_grad_enabled(joint):
         model.intra.train(joint)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nvc_errors import UsageError
+from nvc_errors import DamagedInputError, OutputError, UsageError
 from nvc_models.tian2023 import Tian2023, Tian2023Config, preset
 from nvc_models.tian2023.initialize import (
     initialize_inter,
@@ -33,12 +36,18 @@ from nvc_models.training.tasks import STEPS, StepResult, trained_parameters
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.ndjson"
+START_SHAPE, START_BATCHES = BatchShape(16, 2, 256), 4
+"""What an analytic start is computed from."""
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Where to run and how often to save."""
+    """Where to run, how often to save (seconds) and to log (steps).
+
+    ``keep_freed_memory`` changes the allocator of the whole process, see
+    :func:`keep_freed_memory`.
+    """
 
     folder: Path
     device: str = "cpu"
@@ -46,6 +55,7 @@ class TrainOptions:
     save_every_s: float = 180.0
     log_every: int = 20
     stop_after_steps: int | None = None
+    keep_freed_memory: bool = True
 
 
 def keep_freed_memory() -> None:
@@ -63,10 +73,22 @@ def keep_freed_memory() -> None:
 
 
 class Trainer:
-    """Runs a :class:`Schedule` on packed clips, from the start or from ``folder``'s state."""
+    """Runs a :class:`Schedule` on packed clips, from the start or from ``folder``'s state.
 
-    def __init__(self, schedule: Schedule, data: PackedClips, options: TrainOptions) -> None:
+    ``on_log`` receives every line of the log as it is written: stage, step, figures.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        data: PackedClips,
+        options: TrainOptions,
+        *,
+        on_log: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
         self.schedule, self.data, self.options = schedule, data, options
+        self._on_log = on_log
+        self._stop = threading.Event()
         torch.manual_seed(schedule.seed)
         self.model = Tian2023(preset(schedule.preset))
         self.stage_number, self.step, self.total_steps = 0, 0, 0
@@ -80,32 +102,72 @@ class Trainer:
         """What must not change between a checkpoint and its resumption."""
         return {"seed": self.schedule.seed, "config": self.model.config.to_json()}
 
+    @property
+    def finished(self) -> bool:
+        """Whether every stage has been trained."""
+        return self.stage_number >= len(self.schedule.stages)
+
     def resume(self, path: Path | None = None) -> None:
-        """Load the state; raise :class:`UsageError` if it belongs to another configuration."""
-        state = ckpt.load(path or self.options.folder / STATE_FILE)
-        if state.metadata["fingerprint"] != json.loads(json.dumps(self.fingerprint)):
-            raise UsageError("the checkpoint was made with another preset or seed")
-        self.model.load_state_dict(state.section("model"))
+        """Load the state; ``path`` is by default that of ``folder``.
+
+        Raises :class:`UsageError` if it belongs to another configuration or seed,
+        :class:`DamagedInputError` if it is no whole checkpoint. Stages may have been changed: the
+        run goes on at the stored stage and step of the new schedule.
+        """
+        path = path or self.options.folder / STATE_FILE
+        state = ckpt.load(path)
+        expected = json.loads(json.dumps(self.fingerprint))
+        try:
+            found = state.metadata["fingerprint"]
+            position = {key: int(state.metadata[key]) for key in ("stage", "step", "total_steps")}
+            elapsed_s = float(state.metadata["elapsed_s"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedInputError(f"{path}: its metadata is incomplete: {error}") from error
+        if found != expected:
+            raise UsageError(
+                f"{path} was made with {_difference(found, expected)}; resume with the schedule "
+                "it was started with, or start in another folder"
+            )
+        try:
+            self.model.load_state_dict(state.section("model"))
+        except RuntimeError as error:
+            raise DamagedInputError(f"{path} does not hold the model's weights: {error}") from error
         self.ema = state.section("ema")
-        self.stage_number = int(state.metadata["stage"])
-        self.step = int(state.metadata["step"])
-        self.total_steps = int(state.metadata["total_steps"])
-        self.elapsed_s = float(state.metadata["elapsed_s"])
+        self.stage_number, self.step = position["stage"], position["step"]
+        self.total_steps, self.elapsed_s = position["total_steps"], elapsed_s
         self._restored = state
+        self._forget_log_after(self.total_steps)
+
+    def request_stop(self) -> None:
+        """Make :meth:`run` save and return after the current step. Safe in a signal handler."""
+        self._stop.set()
 
     def run(self) -> None:
-        """Train every remaining stage (or ``stop_after_steps`` more steps), saving as it goes."""
-        self.options.folder.mkdir(parents=True, exist_ok=True)
-        keep_freed_memory()
-        self.model.to(self.options.device, memory_format=torch.channels_last)
+        """Train every remaining stage, saving as it goes.
+
+        Ends early after ``stop_after_steps`` steps or :meth:`request_stop`. Raises
+        :class:`OutputError` if the folder cannot be written.
+        """
+        try:
+            self.options.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.options.folder}: cannot be made: {error.strerror or error}"
+            ) from error
+        if self.options.keep_freed_memory:
+            keep_freed_memory()
+        move: Callable[..., nn.Module] = self.model.to
+        move(self.options.device, memory_format=torch.channels_last)
+        weights = self.model.state_dict()
+        self.ema = {name: _laid_out_like(weights[name], v) for name, v in self.ema.items()}
         left = self.options.stop_after_steps
-        while self.stage_number < len(self.schedule.stages):
+        while not self.finished:
             stage = self.schedule.stages[self.stage_number]
             if self.step == 0:
                 self._start_stage(stage)
             self._make_optimizer(stage)
             left = self._run_stage(stage, left)
-            if left == 0:
+            if left == 0 or self._stop.is_set():
                 break
             self.stage_number, self.step = self.stage_number + 1, 0
         self.save()
@@ -118,7 +180,7 @@ class Trainer:
         if first is not stage:
             return
         sampler = SequenceSampler(self.data, photo_share=0.0, seed=self.schedule.seed + 1)
-        frames = torch.cat([sampler.batch(i, BatchShape(16, 2, 256)) for i in range(4)])
+        frames = torch.cat([sampler.batch(i, START_SHAPE) for i in range(START_BATCHES)])
         frames = frames.to(self.options.device)
         if stage.task == "intra":
             initialize_intra(self.model.intra, frames[:, 0])
@@ -157,8 +219,8 @@ class Trainer:
             if name in first:
                 self.optimizer.state[parameter] = {
                     "step": torch.tensor(float(self.step)),
-                    "exp_avg": first[name].to(parameter.device).clone(),
-                    "exp_avg_sq": second[name].to(parameter.device).clone(),
+                    "exp_avg": _laid_out_like(parameter, first[name]),
+                    "exp_avg_sq": _laid_out_like(parameter, second[name]),
                 }
 
     def _learning_rate(self, stage: Stage) -> float:
@@ -169,14 +231,12 @@ class Trainer:
         return warm * (low + (high - low) * cosine)
 
     def _run_stage(self, stage: Stage, left: int | None) -> int | None:
-        sampler = SequenceSampler(
-            self.data, photo_share=stage.photo_share, seed=self.schedule.seed
-        )
+        sampler = SequenceSampler(self.data, photo_share=stage.photo_share, seed=self.schedule.seed)
         shape = BatchShape(stage.batch, stage.frames, stage.crop)
         last_save = time.monotonic()
         sums: dict[str, float] = {}
         since, started = 0, time.monotonic()
-        while self.step < stage.steps and left != 0:
+        while self.step < stage.steps and left != 0 and not self._stop.is_set():
             result = self._train_step(stage, sampler, shape)
             self.step += 1
             self.total_steps += 1
@@ -195,9 +255,7 @@ class Trainer:
         self.save()
         return left
 
-    def _train_step(
-        self, stage: Stage, sampler: SequenceSampler, shape: BatchShape
-    ) -> StepResult:
+    def _train_step(self, stage: Stage, sampler: SequenceSampler, shape: BatchShape) -> StepResult:
         assert self.optimizer is not None
         torch.manual_seed(self.schedule.seed * 1_000_003 + self.total_steps)
         frames = sampler.batch(self.total_steps, shape).to(self.options.device)
@@ -209,7 +267,7 @@ class Trainer:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.options.bfloat16):
             result = STEPS[stage.task](self.model, frames, stage)
         self.optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(result.loss)
         norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip_norm)
         if torch.isfinite(norm):
             self.optimizer.step()
@@ -233,8 +291,19 @@ class Trainer:
             "images_per_s": round(stage.batch * stage.frames / step_s, 1),
             "learning_rate": self._learning_rate(stage),
         } | {k: round(v, 5) for k, v in figures.items()}
-        with (self.options.folder / LOG_FILE).open("a") as file:
+        with (self.options.folder / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        self._on_log(line)
+
+    def _forget_log_after(self, total_steps: int) -> None:
+        """Drop the lines of steps that were lost in a kill and will be trained again."""
+        path = self.options.folder / LOG_FILE
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _log_position(line) <= total_steps]
+        if len(kept) < len(lines):
+            path.write_text("".join(kept), encoding="utf-8")
 
     def save(self) -> None:
         """Write the whole state to ``folder/state.safetensors``."""
@@ -261,9 +330,45 @@ class Trainer:
 
 
 def load_model(path: Path, *, ema: bool = True) -> Tian2023:
-    """Return the model of a checkpoint, in evaluation mode, FP32 on the CPU."""
+    """Return the model of a checkpoint, in evaluation mode, FP32 on the CPU.
+
+    ``ema``: take the averaged weights, if there are any. Raises :class:`DamagedInputError` if the
+    file is no checkpoint of this family.
+    """
     state = ckpt.load(path)
-    model = Tian2023(Tian2023Config.from_json(state.metadata["fingerprint"]["config"]))
-    weights = state.section("ema" if ema and state.section("ema") else "model")
-    model.load_state_dict({k: v.float() for k, v in weights.items()})
+    try:
+        model = Tian2023(Tian2023Config.from_json(state.metadata["fingerprint"]["config"]))
+        weights = state.section("ema" if ema and state.section("ema") else "model")
+        model.load_state_dict({k: v.float() for k, v in weights.items()})
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise DamagedInputError(f"{path} holds no Tian-2023 codec: {error}") from error
     return model.eval()
+
+
+def _laid_out_like(parameter: Tensor, stored: Tensor) -> Tensor:
+    """Copy a stored tensor to the device and memory layout of ``parameter``.
+
+    With another layout the optimiser takes another path through the same arithmetic, whose last
+    bits may differ.
+    """
+    return torch.empty_like(parameter).detach().copy_(stored)
+
+
+def _log_position(line: str) -> int:
+    """Return the step a log line tells of; a line cut short by a kill comes last of all."""
+    try:
+        return int(json.loads(line)["total_steps"])
+    except (KeyError, TypeError, ValueError):
+        return sys.maxsize
+
+
+def _difference(found: Any, expected: dict[str, Any]) -> str:
+    """Say what differs between two fingerprints."""
+    if not isinstance(found, dict):
+        return "no fingerprint"
+    if found.get("seed") != expected["seed"]:
+        return f"seed {found.get('seed')}, not {expected['seed']}"
+    names = [(f.get("config") or {}).get("name") for f in (found, expected)]
+    if names[0] != names[1]:
+        return f"preset {names[0]!r}, not {names[1]!r}"
+    return f"other widths of preset {names[1]!r}"

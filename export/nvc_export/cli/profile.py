@@ -1,0 +1,95 @@
+"""``nvc-export profile``: parameters and operations of a codec."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nvc_export.cli import options
+from nvc_runtime.cli.console import print_json
+
+if TYPE_CHECKING:
+    from nvc_export.complexity import ProgramCost
+
+
+def profile(
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="NAME", help="lite, paper or full.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="STATE", help="Codec of a checkpoint.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Frame size the totals are for.")
+    ] = "1280x768",
+    json: options.JsonOption = False,
+) -> None:
+    """Count parameters and multiply-accumulate operations, encoder and decoder apart."""
+    from nvc_errors import UsageError
+    from nvc_export.complexity import complexity_from_codec, padded_pixels
+    from nvc_models.tian2023 import Tian2023
+    from nvc_models.tian2023 import preset as config_from_name
+    from nvc_models.tian2023.graphs import graphs_from_model
+    from nvc_models.training.trainer import load_model
+
+    width, height = _parse_size(size)
+    if (preset is None) == (checkpoint is None):
+        raise UsageError("give either --preset or --checkpoint")
+    if checkpoint is not None:
+        model = load_model(checkpoint)
+    else:
+        model = Tian2023(config_from_name(str(preset))).eval()
+    codec = graphs_from_model(model)
+    costs = complexity_from_codec(codec)
+    pixels = padded_pixels(width, height, codec.alignment)
+    if json:
+        print_json(
+            {
+                "codec": model.config.name,
+                "width": width,
+                "height": height,
+                "padded_pixels": pixels,
+                "programs": [cost.to_json(pixels) for cost in costs],
+            }
+        )
+        return
+    print(f"{model.config.name}, {width}x{height}, {pixels} pixels with padding")
+    for cost in costs:
+        _print(cost, pixels)
+
+
+def _print(cost: ProgramCost, pixels: int) -> None:
+    data = cost.to_json(pixels)
+    paper = data["paper"]
+    print(f"\n{cost.name:<20}{'side':<8}{'M parameters':>13}{'GMAC':>10}{'kMAC/pixel':>12}")
+    for graph in data["graphs"]:
+        print(f"{graph['name']:<20}{graph['side']:<8}{_figures(graph)}")
+    print(f"{'total':<20}{'encode':<8}{_figures(data)}")
+    print(f"{'':<20}{'decode':<8}{_figures(data['decoder'])}")
+    print(f"{'paper, 1280x768':<20}{'encode':<8}{_paper_figures(paper)}")
+    print(f"{'':<20}{'decode':<8}{_paper_figures(paper['decoder'])}")
+
+
+def _figures(row: dict[str, float]) -> str:
+    kilo = row["macs_per_pixel"] / 1e3
+    return f"{row['parameters'] / 1e6:>13.3f}{row['macs'] / 1e9:>10.2f}{kilo:>12.2f}"
+
+
+def _paper_figures(row: dict[str, float]) -> str:
+    from nvc_export.complexity import PAPER_HEIGHT, PAPER_WIDTH
+
+    return _figures(row | {"macs_per_pixel": row["macs"] / (PAPER_WIDTH * PAPER_HEIGHT)})
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT, each 1 to 65535."""
+    from nvc_errors import UsageError
+
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= width <= 65535 and 1 <= height <= 65535):
+        raise UsageError(f"--size is {text!r}, expected WIDTHxHEIGHT such as 1280x768")
+    return width, height

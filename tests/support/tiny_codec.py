@@ -1,0 +1,116 @@
+"""Tian-2023 codecs of a few channels, in both styles, for tests of models and export.
+
+`conv` has the paper's structure (features at full size, warped pyramid, U-Nets), `separable` that
+of the preset for machines without a GPU (features at 1/4, warped frame, analytic flow).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nvc_models.tian2023 import InterConfig, IntraConfig, Tian2023, Tian2023Config
+
+TINY_SEPARABLE = Tian2023Config(
+    name="tiny-separable",
+    intra=IntraConfig(
+        style="separable",
+        stem_stride=4,
+        widths=(48, 24),
+        latent=24,
+        hyper=4,
+        entropy_width=12,
+        blocks=1,
+        refine_width=0,
+    ),
+    inter=InterConfig(
+        style="separable",
+        stem_stride=4,
+        widths=(12, 16, 20),
+        encoder_width=48,
+        latent=20,
+        hyper=4,
+        entropy_width=12,
+        motion_stride=4,
+        motion_width=8,
+        motion_latent=8,
+        motion_hyper=4,
+        motion_entropy_width=8,
+        flow_stride=4,
+        flow_widths=(6,),
+        flow_kernel=3,
+        flow_analytic_steps=1,
+        warp_frame=True,
+        warp_pyramid=False,
+        blocks=1,
+        refine_width=0,
+    ),
+)
+
+TINY_CONV = Tian2023Config(
+    name="tiny-conv",
+    intra=IntraConfig(
+        style="conv",
+        stem_stride=1,
+        widths=(4, 4, 6, 6),
+        latent=8,
+        hyper=4,
+        entropy_width=8,
+        blocks=1,
+        refine_width=2,
+    ),
+    inter=InterConfig(
+        style="conv",
+        stem_stride=1,
+        widths=(4, 4, 6),
+        encoder_width=4,
+        latent=8,
+        hyper=4,
+        entropy_width=8,
+        motion_stride=1,
+        motion_width=4,
+        motion_latent=4,
+        motion_hyper=2,
+        motion_entropy_width=6,
+        flow_stride=2,
+        flow_widths=(4,),
+        flow_kernel=3,
+        flow_analytic_steps=0,
+        warp_frame=False,
+        warp_pyramid=True,
+        blocks=1,
+        refine_width=2,
+    ),
+)
+
+TINY = {config.name: config for config in (TINY_SEPARABLE, TINY_CONV)}
+
+
+def random_codec(config: Tian2023Config, seed: int = 0) -> Tian2023:
+    """Return a codec in evaluation mode without a silent layer: zeros would hide mistakes."""
+    torch.manual_seed(seed)
+    codec = Tian2023(config)
+    with torch.no_grad():
+        for module in codec.modules():
+            if isinstance(module, nn.Conv2d):
+                if not module.weight.any():
+                    nn.init.kaiming_uniform_(module.weight, a=2.0)
+                assert module.bias is not None
+                if not module.bias.any():
+                    nn.init.uniform_(module.bias, -0.1, 0.1)
+    return codec.eval()
+
+
+def moving_picture(frames: int, height: int, width: int, speed: float = 1.5) -> torch.Tensor:
+    """Return a smooth texture that moves right by `speed` pixels a frame, (T, 3, H, W)."""
+    rows = torch.arange(height, dtype=torch.float32)[:, None]
+    columns = torch.arange(width, dtype=torch.float32)[None]
+    pictures = []
+    for t in range(frames):
+        x = columns - speed * t
+        waves = [
+            torch.sin(0.31 * x + 0.17 * rows + phase) + torch.sin(0.13 * x - 0.23 * rows - phase)
+            for phase in (0.0, 0.9, 2.1)
+        ]
+        pictures.append(0.5 + 0.2 * torch.stack(waves))
+    return torch.stack(pictures)
