@@ -1,0 +1,21 @@
+"""What `rd_curves.py` needs: metrics, points of each codec, Bjontegaard deltas and plots."""
+
+from rate_distortion.curves import Curve, Point, delta_rate, mean_curve
+from rate_distortion.metrics import ms_ssim, ms_ssim_db
+from rate_distortion.neural import neural_point
+from rate_distortion.plots import draw_curves
+from rate_distortion.reference import REFERENCE_CODECS, ReferenceCodec, reference_point
+
+__all__ = [
+    "REFERENCE_CODECS",
+    "Curve",
+    "Point",
+    "ReferenceCodec",
+    "delta_rate",
+    "draw_curves",
+    "mean_curve",
+    "ms_ssim",
+    "ms_ssim_db",
+    "neural_point",
+    "reference_point",
+]

@@ -1,0 +1,267 @@
+"""Rate-distortion curves of this codec, x264 and x265 on the same frames.
+
+    python tools/rd_curves.py -i CLIP -i CLIP --frames 32 -o docs/results/rate_distortion
+
+Every codec gets the same frames and an intra frame every --keyint frames. Bits are those of the
+file on disk: for this codec with header, checks, calibration and index, for x264 and x265 (preset
+medium, with its default structure and with tune=zerolatency) the elementary stream. Quality is
+measured on 8-bit RGB and averaged over frames. Writes OUT.json, OUT.md, and OUT-CLIP.svg and
+OUT-mean.svg. --cache keeps the points of x264 and x265.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+from machine import machine_facts
+from rate_distortion import (
+    REFERENCE_CODECS,
+    Curve,
+    Point,
+    ReferenceCodec,
+    delta_rate,
+    draw_curves,
+    mean_curve,
+    neural_point,
+    reference_point,
+)
+from rate_distortion.curves import METRICS, point_from_json
+
+from nvc_engines import Engine, open_engine
+from nvc_errors import NvcError, UsageError
+from nvc_runtime.bundle import Bundle, open_bundle
+from nvc_runtime.codec import EncoderSettings
+
+MEAN = "mean"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        result, curves = measure(options)
+    except NvcError as error:
+        print(f"rd_curves: {error}", file=sys.stderr)
+        return error.exit_code
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    plots = _draw(options.output, curves, result["metrics"])
+    _beside(options.output, ".json").write_text(json.dumps(result, indent=1) + "\n")
+    _beside(options.output, ".md").write_text(markdown_from_result(result, plots))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
+    add("-o", "--output", type=Path, required=True, help="without suffix")
+    add("--bundle", help="name or path; default: the shipped one")
+    add("--engine", default="ort:cpu", help="default: %(default)s")
+    add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
+    add("--keyint", type=int, default=32, help="default: %(default)s")
+    add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
+    add("--crf", type=_numbers, default=[19, 23, 27, 31, 35, 39], help="default: 19,23,27,...,39")
+    add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
+    add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Curve]]]:
+    """Measure every clip; return the content of the JSON file, and the curves by clip."""
+    names = [clip.stem for clip in options.clip]
+    if len(set(names)) != len(names) or MEAN in names:
+        raise UsageError(f"clips must have different names other than {MEAN!r}; found {names}")
+    if options.frames < 1:
+        raise UsageError(f"--frames is {options.frames}, expected at least 1")
+    bundle = open_bundle(options.bundle)
+    metrics = METRICS if options.ms_ssim else METRICS[:1]
+    curves: dict[str, list[Curve]] = {}
+    with open_engine(options.engine) as engine:
+        for clip in options.clip:
+            curves[clip.stem] = [
+                _neural_curve(bundle, engine, clip, options),
+                *(_reference_curve(codec, clip, options) for codec in REFERENCE_CODECS),
+            ]
+    if len(names) > 1:
+        curves[MEAN] = [mean_curve(same) for same in zip(*curves.values(), strict=True)]
+    clips = {name: _clip_json(found, metrics, names, curves) for name, found in curves.items()}
+    result = {
+        "format": "nvc-rate-distortion 1",
+        "machine": machine_facts(),
+        "bundle": {"name": bundle.name, "digest": bundle.digest.hex()},
+        "engine": str(engine.info.spec),
+        "frames": options.frames,
+        "keyint": options.keyint,
+        "metrics": list(metrics),
+        "options": {c.name: c.options(0, options.keyint) | {"crf": "*"} for c in REFERENCE_CODECS},
+        "clips": clips,
+    }
+    return result, curves
+
+
+def _neural_curve(bundle: Bundle, engine: Engine, clip: Path, options: argparse.Namespace) -> Curve:
+    points = []
+    for quality in options.qualities:
+        settings = EncoderSettings(quality=quality, keyint=options.keyint)
+        point = neural_point(
+            bundle,
+            engine,
+            clip,
+            settings,
+            frames=options.frames,
+            with_ms_ssim=options.ms_ssim,
+        )
+        _say(clip, bundle.name, point)
+        points.append(point)
+    return Curve(bundle.name, tuple(points))
+
+
+def _reference_curve(codec: ReferenceCodec, clip: Path, options: argparse.Namespace) -> Curve:
+    points = []
+    for crf in options.crf:
+        make = partial(
+            reference_point,
+            codec,
+            clip,
+            crf,
+            keyint=options.keyint,
+            frames=options.frames,
+            with_ms_ssim=options.ms_ssim,
+        )
+        points.append(_cached(make, codec, clip, crf, options))
+        _say(clip, codec.name, points[-1])
+    return Curve(codec.name, tuple(points))
+
+
+def _cached(
+    make: Callable[[], Point],
+    codec: ReferenceCodec,
+    clip: Path,
+    crf: float,
+    options: argparse.Namespace,
+) -> Point:
+    """Take a point from the cache, or make it; its name depends on all that it depends on."""
+    if options.cache is None:
+        return make()
+    identity = {
+        "clip": hashlib.sha256(clip.read_bytes()).hexdigest(),
+        "encoder": codec.encoder,
+        "options": codec.options(crf, options.keyint),
+        "frames": options.frames,
+        "ms_ssim": options.ms_ssim,
+        "libraries": [av.__version__, *map(str, sorted(av.library_versions.items()))],
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    path: Path = options.cache / f"{codec.encoder}-{key}.json"
+    if path.exists():
+        return point_from_json(json.loads(path.read_text())["point"])
+    point = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps({"identity": identity, "point": point.to_json()}, indent=1))
+    temporary.replace(path)
+    return point
+
+
+def _say(clip: Path, codec: str, point: Point) -> None:
+    print(
+        f"{clip.stem} {codec} {point.setting:g}: {point.bits_per_pixel:.4f} bit/pixel, "
+        f"{point.psnr_rgb_db:.2f} dB",
+        file=sys.stderr,
+    )
+
+
+def _clip_json(
+    found: list[Curve],
+    metrics: Sequence[str],
+    names: Sequence[str],
+    curves: dict[str, list[Curve]],
+) -> dict[str, Any]:
+    """Points and deltas of a clip. The deltas of the mean are the mean of the clips' deltas."""
+    test, anchors = found[0], found[1:]
+    mean = found is curves.get(MEAN)
+    deltas: dict[str, dict[str, float | None]] = {}
+    for number, anchor in enumerate(anchors, start=1):
+        deltas[anchor.codec] = {}
+        for metric in metrics:
+            if mean:
+                each = [delta_rate(curves[n][number], curves[n][0], metric) for n in names]
+                known = [value for value in each if value is not None]
+                value = sum(known) / len(known) if len(known) == len(each) else None
+            else:
+                value = delta_rate(anchor, test, metric)
+            deltas[anchor.codec][metric] = None if value is None else round(value, 3)
+    return {
+        "curves": {curve.codec: [p.to_json() for p in curve.points] for curve in found},
+        "bd_rate_percent": deltas,
+    }
+
+
+def _draw(
+    output: Path, curves: dict[str, list[Curve]], metrics: Sequence[str]
+) -> dict[tuple[str, str], Path]:
+    plots = {}
+    for name, found in curves.items():
+        for metric in metrics:
+            suffix = "" if metric == METRICS[0] else f"-{metric.replace('_', '-')}"
+            path = _beside(output, f"-{name}{suffix}.svg")
+            draw_curves(path, name, found, metric)
+            plots[name, metric] = path
+    return plots
+
+
+def _beside(output: Path, suffix: str) -> Path:
+    return output.with_name(output.name + suffix)
+
+
+def markdown_from_result(result: dict[str, Any], plots: dict[tuple[str, str], Path]) -> str:
+    """Bjontegaard deltas, plots and points for people."""
+    anchors = list(next(iter(result["clips"].values()))["bd_rate_percent"])
+    lines = [
+        "# Rate and distortion",
+        "",
+        f"Bundle {result['bundle']['name']}, {result['frames']} frames of every clip, an intra "
+        f"frame every {result['keyint']}. BD-rate of this codec against each encoder: positive "
+        "means that it needs more bits for equal quality. A dash: the curves do not overlap "
+        "enough, or one does not rise.",
+    ]
+    titles = {"psnr_rgb_db": "PSNR (RGB)", "ms_ssim": "MS-SSIM (RGB)"}
+    for metric in result["metrics"]:
+        lines += ["", f"## BD-rate, {titles[metric]}", ""]
+        lines += ["| clip | " + " | ".join(anchors) + " |", "|---" * (len(anchors) + 1) + "|"]
+        for name, clip in result["clips"].items():
+            found = [clip["bd_rate_percent"][anchor][metric] for anchor in anchors]
+            cells = ["-" if value is None else f"{value:+.1f} %" for value in found]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        chosen = MEAN if MEAN in result["clips"] else next(iter(result["clips"]))
+        lines += ["", f"![{chosen}]({plots[chosen, metric].name})"]
+    lines += ["", "## Points", "", "| clip | codec | setting | bit/pixel | PSNR (dB) | MS-SSIM |"]
+    lines.append("|---" * 6 + "|")
+    for name, clip in result["clips"].items():
+        for codec, points in clip["curves"].items():
+            lines += [
+                f"| {name} | {codec} | {p['setting']:g} | {p['bits_per_pixel']:.4f} | "
+                f"{p['psnr_rgb_db']:.2f} | "
+                + ("-" if p["ms_ssim"] is None else f"{p['ms_ssim']:.4f}")
+                + " |"
+                for p in points
+            ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
