@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is None:
         print(json.dumps(result, indent=1))
     else:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
         options.output.with_suffix(".md").write_text(table)
     print(table, file=sys.stderr)
