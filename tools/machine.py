@@ -29,12 +29,9 @@ def _cpu_model() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor()
-    fields = dict(
-        (part.strip() for part in line.split(":", 1))  # type: ignore[misc]
-        for line in text.splitlines()
-        if ":" in line
-    )
-    flags = str(fields.get("flags", "")).split()
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in pairs}
+    flags = fields.get("flags", "").split()
     known = [f for f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile") if f in flags]
     return f"{fields.get('model name', platform.machine())} ({' '.join(known)})"
 
