@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import EngineError
 
 from nvc_engines.interface import Shape
+from nvc_errors import EngineError
 
 
 def check_names(graph: str, expected: Mapping[str, object], found: Mapping[str, object]) -> None:

@@ -7,20 +7,21 @@ enqueue on a stream); they differ in where kernels are chosen, which the subclas
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import EngineError, EngineUnavailableError
 
 from nvc_engines.checks import check_input, check_names, check_shapes, reason_of
 from nvc_engines.cuda_buffers import CudaBuffers
 from nvc_engines.gpus import gpu_named
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
 from nvc_engines.onnx_signature import OnnxSignature, read_signature
-from nvc_engines.plans import read_plan
+from nvc_engines.plans import StoredPlan, check_plan_shapes, read_plan
 from nvc_engines.spec import EngineSpec
+from nvc_errors import EngineError, EngineUnavailableError
 
 
 class CompiledEngine(Engine):
@@ -38,14 +39,14 @@ class CompiledEngine(Engine):
         Raises ``EngineUnavailableError`` if there is no CUDA device, or another one than the
         spec names.
         """
-        self._gpu = gpu_named(spec.device)
+        self.gpu = gpu_named(spec.device)
         try:
             self.buffers = CudaBuffers()
         except EngineUnavailableError as error:
             raise EngineUnavailableError(f"{spec} cannot run here: {reason_of(error)}") from error
-        if tuple(self.buffers.capability) != self._gpu.capability:
+        if tuple(self.buffers.capability) != self.gpu.capability:
             raise EngineUnavailableError(
-                f"{spec} is for compute capability {_dotted(self._gpu.capability)}, but this "
+                f"{spec} is for compute capability {_dotted(self.gpu.capability)}, but this "
                 f"machine's {self.buffers.device_name} has {_dotted(self.buffers.capability)}; "
                 "name the GPU of this machine"
             )
@@ -53,7 +54,7 @@ class CompiledEngine(Engine):
         self.engines_dir = engines_dir
         self._log = _log_of(library)
         self._runtime: Any = library.Runtime(self._log)
-        self._plans: dict[str, Any] = {}
+        self._plans: dict[str, tuple[StoredPlan, Any]] = {}
         self.info = EngineInfo(
             spec=spec,
             backend_version=f"{library.__name__} {library.__version__}",
@@ -69,7 +70,8 @@ class CompiledEngine(Engine):
         fitted = check_shapes(source.name, signature.inputs, shapes)
         if source.sha256 not in self._plans:
             self._plans[source.sha256] = self._engine_from_plan(source)
-        plan = self._plans[source.sha256]
+        stored, plan = self._plans[source.sha256]
+        check_plan_shapes(stored, fitted)
         self._log.lines.clear()
         try:
             context = self.create_context(source, plan)
@@ -84,21 +86,24 @@ class CompiledEngine(Engine):
             )
         return _PlanGraph(self, source.name, plan, context, fitted, signature)
 
-    def _engine_from_plan(self, source: GraphSource) -> Any:
+    def _engine_from_plan(self, source: GraphSource) -> tuple[StoredPlan, Any]:
         if self.engines_dir is None:
             raise EngineUnavailableError(
                 f"{self.info.spec} runs compiled plans, and no engines directory was given; "
-                f"compile one with: nvc-export build-engine --gpu {self._gpu.name}"
+                f"compile them with: nvc-export build-engine --gpu {self.gpu.name} -o DIR, "
+                "and give --engines-dir DIR"
             )
-        plan = read_plan(self.engines_dir, source, self.info.spec.backend, self._gpu)
+        stored = read_plan(
+            self.engines_dir, source, self.info.spec.backend, self.gpu, self.library.__version__
+        )
         self._log.lines.clear()
-        engine = self._runtime.deserialize_cuda_engine(plan)
+        engine = self._runtime.deserialize_cuda_engine(stored.content)
         if engine is None:
             raise EngineUnavailableError(
                 f"{self.info.backend_version} on {self.info.device_name} refuses the plan of graph "
-                f"{source.name!r}{self.reasons()}; compile it again with this version"
+                f"{source.name!r}{self.reasons()}; {stored.advice}"
             )
-        return engine
+        return replace(stored, content=b""), engine
 
     def create_context(self, _source: GraphSource, plan: Any) -> Any:
         """Return a new execution context of a deserialised plan."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import EngineError, EngineUnavailableError
 
 from nvc_engines.checks import float32_array, reason_of
 from nvc_engines.interface import Shape
+from nvc_errors import EngineError, EngineUnavailableError
 
 
 class CudaBuffers:

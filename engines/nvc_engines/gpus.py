@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from nvc_errors import UsageError
-
 from nvc_engines.suggestions import known_names_hint
+from nvc_errors import UsageError
 
 TENSORRT_RTX: Final = "tensorrt-rtx"
 TENSORRT: Final = "tensorrt"

@@ -21,9 +21,9 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import EngineError
 
 from nvc_engines.spec import EngineSpec
+from nvc_errors import EngineError
 
 Tensor: TypeAlias = Any
 """A backend's own tensor, float32. Only its engine looks inside."""

@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import onnx
 import torch
-from nvc_errors import EngineError
 from onnx import numpy_helper
 
 from nvc_engines import onnx_elementwise, onnx_layout, onnx_resize, onnx_spatial
 from nvc_engines.checks import reason_of
 from nvc_engines.onnx_node import OPERATORS, Kernel, Node
+from nvc_errors import EngineError
 
 OPERATOR_MODULES: Final = (onnx_elementwise, onnx_layout, onnx_resize, onnx_spatial)
 """Importing these fills ``OPERATORS``."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import torch
+
 from nvc_errors import EngineError
 
 Kernel: TypeAlias = Callable[..., "torch.Tensor | tuple[torch.Tensor, ...]"]

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from nvc_errors import EngineError, EngineUnavailableError
 
 from nvc_engines.checks import check_arrays, check_shapes, float32_array, reason_of
 from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
 from nvc_engines.onnx_signature import OnnxSignature, read_signature
 from nvc_engines.spec import EngineSpec
+from nvc_errors import EngineError, EngineUnavailableError
 
 
 class OpenVinoEngine(Engine):

@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from nvc_errors import EngineError, EngineUnavailableError
 
 from nvc_engines.checks import (
     check_arrays,
@@ -30,6 +29,7 @@ from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
 from nvc_engines.onnx_signature import read_signature
 from nvc_engines.spec import EngineSpec
+from nvc_errors import EngineError, EngineUnavailableError
 
 _CUDA: Final = "CUDAExecutionProvider"
 _FLOAT: Final = "tensor(float)"

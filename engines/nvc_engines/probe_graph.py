@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import EngineError
 
 from nvc_engines.interface import Engine, GraphSource
+from nvc_errors import EngineError
 
 _CHANNELS: Final = 32
 _SIZE: Final = 16

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from nvc_errors import EngineUnavailableError, NvcError
-
 from nvc_engines.checks import reason_of
 from nvc_engines.cuda_buffers import CudaBuffers
 from nvc_engines.gpus import TENSORRT, TENSORRT_RTX, gpu_from_device
 from nvc_engines.interface import Engine
 from nvc_engines.probe_graph import check_precision
 from nvc_engines.spec import GPU_DEVICE, EngineSpec, engine_names, parse_engine_spec
+from nvc_errors import EngineUnavailableError, NvcError
 
 
 class _Backend(NamedTuple):

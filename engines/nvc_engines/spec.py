@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from nvc_errors import UsageError
-
 from nvc_engines.gpus import GPUS, TENSORRT, TENSORRT_RTX, gpu_for_backend
 from nvc_engines.suggestions import known_names_hint
+from nvc_errors import UsageError
 
 MAX_THREADS: Final = 1024
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import tensorrt_rtx
-from nvc_errors import OutputError
 
 from nvc_engines.compiled import CompiledEngine
 from nvc_engines.interface import GraphSource
-from nvc_engines.plans import plan_path, write_whole
+from nvc_engines.plans import plan_path, target_folder, write_whole
 from nvc_engines.spec import EngineSpec
+from nvc_errors import OutputError
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class TensorRtRtxEngine(CompiledEngine):
 
     def _cache_of(self, source: GraphSource, config: Any) -> Any:
         assert self.engines_dir is not None
-        path = plan_path(self.engines_dir, source.name).with_suffix(".cache")
+        folder = target_folder(self.engines_dir, self.info.spec.backend, self.gpu)
+        path = plan_path(folder, source.name).with_suffix(".cache")
         if path not in self._caches:
             cache = config.create_runtime_cache()
             try:

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from nvc_errors import EngineError, EngineUnavailableError
 
 from nvc_engines.checks import check_arrays, check_input, check_names, check_shapes, float32_array
 from nvc_engines.host import cpu_name, usable_threads
@@ -23,6 +22,7 @@ from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape,
 from nvc_engines.onnx_interpreter import Program
 from nvc_engines.onnx_signature import read_signature
 from nvc_engines.spec import EngineSpec
+from nvc_errors import EngineError, EngineUnavailableError
 
 _SWITCHES_LOCK: Final = threading.RLock()
 """The switches belong to the process: one torch engine runs at a time."""

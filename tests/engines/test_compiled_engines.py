@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nvc_engines import Engine, GraphSource, compiled, gpu_named, open_engine
 from nvc_engines.plans import PlanRecord, plan_path, read_plan, record_path, write_plan
 from nvc_engines.probe_graph import check_precision, probe_source
@@ -170,6 +171,10 @@ def record_of(source: GraphSource, plan: bytes, backend: str = "tensorrt-rtx") -
         backend=backend,
         backend_version="1.0",
         gpu="rtx2080",
+        bundle="probe",
+        bundle_sha256="ab" * 32,
+        frame_sizes=("16x16", "16x16", "64x64"),
+        inputs={"x": ((1, 32, 16, 16), (1, 32, 16, 16), (1, 32, 64, 64))},
         onnx_sha256=source.sha256,
         plan_sha256=hashlib.sha256(plan).hexdigest(),
         tf32=False,
@@ -296,7 +301,12 @@ def test_the_runtime_cache_is_kept_beside_the_plan(
         ({"backend": "tensorrt"}, "backend is tensorrt, expected tensorrt-rtx"),
         ({"gpu": "rtx3080"}, "compute capability is 86, expected 75"),
         ({"gpu": "rtx9999"}, "unknown GPU 'rtx9999'"),
-        ({"onnx_sha256": "0" * 64}, "sha256 of the graph"),
+        (
+            {"onnx_sha256": "0" * 64, "bundle": "other"},
+            r"sha256 of the graph .* bundle 'other' \(abababababababab\); .*-o .* --bundle",
+        ),
+        ({"backend_version": "0.9"}, r"library version is 0\.9, expected 1\.0; compile it with"),
+        ({"precision": "fp16"}, "precision is fp16, expected fp32"),
         ({"tf32": True}, "TF32 is True"),
     ],
 )
@@ -306,13 +316,42 @@ def test_a_plan_that_does_not_fit_is_refused(
     source = probe_source()
     write_plan(tmp_path, "probe", b"plan", replace(record_of(source, b"plan"), **change))
     with pytest.raises(EngineError, match=says):
-        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"))
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"), "1.0")
+
+
+def test_a_plan_lies_in_its_target_s_folder_or_in_the_one_given(tmp_path: Path) -> None:
+    source, gpu = probe_source(), gpu_named("rtx2080")
+    folder = tmp_path / "tensorrt-rtx-sm75"
+    write_plan(folder, "probe", b"plan", record_of(source, b"plan"))
+    for engines_dir in (tmp_path, folder):
+        plan = read_plan(engines_dir, source, "tensorrt-rtx", gpu, "1.0")
+        assert plan.path == folder / "probe.plan"
+        assert plan.advice.endswith(f"--gpu rtx2080 -y -o {tmp_path}")
+    with pytest.raises(
+        EngineUnavailableError, match=r"plans for tensorrt-rtx-sm75; .*rtx3090"
+    ):
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx3090"), "1.0")
+
+
+def test_a_size_outside_the_profile_is_refused(
+    opener: Callable[[Path | None], Engine], tmp_path: Path
+) -> None:
+    source = dynamic_probe()
+    with opener(tmp_path) as engine:
+        record = record_of(source, source.onnx, engine.info.spec.backend)
+        write_plan(tmp_path, "probe", source.onnx, record)
+        for size in (8, 72):
+            with pytest.raises(EngineError, match=r"frames from 16x16 to 64x64; .*--max-size"):
+                engine.load(source, {"x": (1, 32, 16, size)})
+        assert engine.load(source, {"x": (1, 32, 16, 24)})
 
 
 def test_a_plan_of_the_same_capability_fits(tmp_path: Path) -> None:
     source = probe_source()
     write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
-    assert read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2070")) == b"plan"
+    assert (
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2070"), "1.0").content == b"plan"
+    )
 
 
 def test_a_damaged_plan_or_one_with_tf32_inside_is_refused(tmp_path: Path) -> None:
@@ -320,13 +359,13 @@ def test_a_damaged_plan_or_one_with_tf32_inside_is_refused(tmp_path: Path) -> No
     write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
     plan_path(tmp_path, "probe").write_bytes(b"plam")
     with pytest.raises(EngineError, match="sha256 of the plan"):
-        read_plan(tmp_path, source, "tensorrt-rtx", gpu)
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu, "1.0")
     with pytest.raises(EngineError, match="digest of another plan"):
         write_plan(tmp_path, "probe", b"plan", record_of(source, b"other"))
     mixed = b"flags: tf32=1"
     write_plan(tmp_path, "probe", mixed, record_of(source, mixed))
     with pytest.raises(EngineError, match="TF32 inside the plan"):
-        read_plan(tmp_path, source, "tensorrt-rtx", gpu)
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu, "1.0")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', "null", "\udcff"])
@@ -335,7 +374,7 @@ def test_a_damaged_record_is_refused(text: str, tmp_path: Path) -> None:
     write_plan(tmp_path, "probe", b"plan", record_of(source, b"plan"))
     record_path(tmp_path, "probe").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(EngineError, match="compile the engine again"):
-        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"))
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"), "1.0")
 
 
 def test_a_record_with_a_wrong_type_is_refused(tmp_path: Path) -> None:
@@ -344,7 +383,7 @@ def test_a_record_with_a_wrong_type_is_refused(tmp_path: Path) -> None:
     path = record_path(tmp_path, "probe")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tf32": 0}))
     with pytest.raises(EngineError, match="no plan record"):
-        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"))
+        read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx2080"), "1.0")
 
 
 def test_a_plan_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
