@@ -94,7 +94,7 @@ def _module_of(node: Any, weights: set[str]) -> str:
     metadata = {entry.key: entry.value for entry in node.metadata_props}
     for key in _SCOPE_KEYS:
         if metadata.get(key):
-            return metadata[key].strip("[]'\" ")
+            return str(metadata[key]).strip("[]'\" ")
     for name in node.input:
         if name in weights and "." in name:
             return str(name).rpartition(".")[0]

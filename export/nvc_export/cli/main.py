@@ -5,7 +5,8 @@
 1    failure: an output cannot be written
 2    usage: an option, argument or output name
 3    damaged input
-5    the device asked for is not there
+4    a plan and its record disagree
+5    the device asked for is not there, or a graph cannot be compiled
 130  interrupted
 143  terminated
 ==== ==========================================
@@ -23,7 +24,16 @@ from typing import Annotated, Final
 import typer
 
 from nvc_errors import NvcError
-from nvc_export.cli import bundle, pack_data, profile, train
+from nvc_export.cli import (
+    build_engine,
+    bundle,
+    gpus,
+    inspect,
+    lint,
+    pack_data,
+    profile,
+    train,
+)
 from nvc_runtime.cli.console import flush_output, is_broken_pipe, say
 
 PROGRAM: Final = "nvc-export"
@@ -50,6 +60,10 @@ app.command("pack-data")(pack_data.pack_data)
 app.command("train")(train.train)
 app.command("bundle")(bundle.bundle)
 app.command("profile")(profile.profile)
+app.command("gpus")(gpus.gpus)
+app.command("lint")(lint.lint)
+app.command("build-engine")(build_engine.build_engine)
+app.command("inspect")(inspect.inspect)
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,7 +82,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Train neural video codecs and export them as bundles."""
+    """Train neural video codecs, export them as bundles, and compile these for GPUs."""
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(USAGE)
