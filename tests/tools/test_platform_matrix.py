@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import platform_matrix
 import pytest
-from drifting_engine import AdversarialDrift, Drift, DriftingEngine
+from drifting_engine import AdversarialDrift, Drift, DriftingEngine, Noise
 from numpy.typing import NDArray
 from platform_legs import REFERENCE, Cache, Leg, all_legs, choose_legs
 from platform_legs.local import leg_from_engine
@@ -21,6 +21,7 @@ from nvc_calib import PositionCoder
 from nvc_engines import Engine, open_engine
 from nvc_errors import EngineUnavailableError, UsageError
 from nvc_runtime import Bundle, EncoderSettings
+from nvc_runtime.stream import ExactMode
 
 INDICES = ("index_0", "index_1")
 EPSILON = 1e-3
@@ -151,6 +152,19 @@ def test_failure_lasts_until_the_next_intra_frame(block_bundle_path: Path) -> No
     # Frames after the failure are decoded again from the next intra frame on.
     assert {0, 4, 5, 8, 9} <= set(decoding.drift_by_frame)
     assert decoding.samples == 7 * SIZE[0] * SIZE[1] * 3
+
+
+@pytest.mark.parametrize("sync", [0, 2])
+def test_exact_pixels_hold_on_a_drifting_leg(
+    block_bundle_path: Path, tmp_path: Path, sync: int
+) -> None:
+    settings = EncoderSettings(epsilon=EPSILON, exact=ExactMode.PIXELS, sync=sync)
+    noisy = drifting_leg(lambda: Noise(1e-6), "noisy")
+    result = run(block_bundle_path, tmp_path, [ORT, noisy], plan(gops=(4,), settings=settings))
+    assert result.problems == []
+    exact = [p for p in result.pairs if p.stream.coder is PositionCoder.RETRIEVAL]
+    assert all(p.decoding.samples and not p.decoding.differing for p in exact)
+    assert any(p.stream.report.bits["pixels"] for p in exact)
 
 
 def test_equal_platforms_are_noticed(block_bundle_path: Path, tmp_path: Path) -> None:

@@ -98,12 +98,7 @@ def _fill_system(folder: Path) -> None:
 
 def _write_apt_state(state: Path) -> Path:
     """Write a configuration for apt that knows the system's Debian archive, and return it."""
-    listed = run_tool(["apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)"])
-    archive = next(
-        (line.split()[0] for line in listed.splitlines() if line.endswith(" Debian")), ""
-    )
-    if not archive or not _KEYRING.is_file():
-        raise EngineUnavailableError("needs a Debian system: apt knows no Debian archive here")
+    archive = _debian_archive()
     for name in ("lists/partial", "archives/partial"):
         (state / name).mkdir(parents=True)
     (state / "status").touch()
@@ -124,6 +119,26 @@ Acquire::Languages "none";
         encoding="utf-8",
     )
     return state / "apt.conf"
+
+
+def _debian_archive() -> str:
+    """Return the address of the archive that this Debian system is configured with."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        system = {}
+    if system.get("ID") != "debian" or not _KEYRING.is_file():
+        found = system.get("PRETTY_NAME", "unknown")
+        raise EngineUnavailableError(
+            f"needs a Debian system with its archive keyring, found {found}"
+        )
+    wanted = f" {system.get('VERSION_CODENAME')} main"
+    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    listed = run_tool(["apt-get", "indextargets", "--format", form])
+    for line in listed.splitlines():
+        if line.endswith(wanted):
+            return line.split()[0]
+    raise EngineUnavailableError(f"apt knows no archive for{wanted}")
 
 
 def _qemu_package(env: dict[str, str]) -> str:

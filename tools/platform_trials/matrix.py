@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from platform_legs import REFERENCE, Cache, Leg
@@ -18,7 +18,7 @@ from nvc_runtime.codec import EncoderSettings
 from platform_trials.plan import MAIN, SMALL, MatrixPlan, estimate_s
 from platform_trials.results import LegRecord, MatrixResult, Pair
 from platform_trials.scene import Scene, load_scene
-from platform_trials.trial import Stream, decode_stream, encode_scene, index_names
+from platform_trials.trial import Stream, decode_stream, encode_scene, index_names, settings_for
 from platform_trials.wrappers import RecordingEngine, RememberingEngine, digest_of_trace
 
 PROBE_FRAMES = 2
@@ -132,7 +132,7 @@ class _Run:
     def _probe(self, bundle: Bundle, engine: Engine, scene: Scene) -> tuple[str, float]:
         """Encode a scene; return the digest of its indices and the seconds its graphs took."""
         recorder = RecordingEngine(engine, index_names(bundle))
-        settings = replace(self.plan.settings, keyint=0, calibration=PositionCoder.NONE)
+        settings = settings_for(self.plan.settings, 0, PositionCoder.NONE)
         stream = encode_scene(bundle, recorder, "probe", scene, settings, keep=True)
         return digest_of_trace(stream.trace), stream.report.elapsed.transform_s
 
@@ -148,7 +148,7 @@ class _Run:
         for name in plan.scenes_of_encoder(entry.leg, self.legs):
             for gop in plan.gops:
                 for coder in plan.coders:
-                    settings = replace(plan.settings, keyint=gop, calibration=coder)
+                    settings = settings_for(plan.settings, gop, coder)
                     keep = coder is plan.drift_coder
                     entry.streams.append(
                         encode_scene(

@@ -13,6 +13,7 @@ from nvc_engines import Engine
 from nvc_errors import CalibrationError, StreamError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import Decoder, EncodedFrame, Encoder, EncodeReport, EncoderSettings
+from nvc_runtime.stream import ExactMode
 from nvc_runtime.video import Frame
 from platform_trials.scene import Scene
 from platform_trials.wrappers import IndexTrace, RecordingEngine
@@ -145,7 +146,12 @@ def decode_stream(bundle: Bundle, engine: Engine, stream: Stream) -> Decoding:
 
 
 def settings_for(settings: EncoderSettings, gop: int, coder: PositionCoder) -> EncoderSettings:
-    """Return ``settings`` with another GOP and position coder."""
+    """Return ``settings`` with another GOP and position coder.
+
+    Samples cannot be made exact without calibration: such streams go without that.
+    """
+    if coder is PositionCoder.NONE:
+        settings = replace(settings, exact=ExactMode.SYMBOLS, sync=0)
     return replace(settings, keyint=gop, calibration=coder)
 
 
