@@ -1,0 +1,107 @@
+"""Counts of parameters and operations, against counts by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_codec import TINY, random_codec
+from torch import Tensor, nn
+
+from nvc_export.complexity import complexity_from_codec, padded_pixels
+from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
+from nvc_models.tian2023.graphs import graphs_from_model
+
+
+class _Layers(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y
+
+
+def counted_by_hand() -> CodecGraphs:
+    """Two graphs that share a layer: 3 -> 8 at half size, depthwise, 8 -> 8 twice."""
+    shared = nn.Conv2d(8, 8, 1)
+    encode = _Layers(nn.Conv2d(3, 8, 3, stride=2, padding=1), shared)
+    both = _Layers(nn.Conv2d(8, 8, 5, padding=2, groups=8), shared)
+    program = {"steps": [{"run": "encode", "side": "encode"}, {"code": "x"}, {"run": "both"}]}
+    return CodecGraphs(
+        family="test",
+        alignment=16,
+        graphs=[
+            CodecGraph("encode", encode, ["frame"], ["x"]),
+            CodecGraph("both", both, ["x"], ["y"]),
+        ],
+        tensors={"frame": TensorShape(3, 1), "x": TensorShape(8, 2), "y": TensorShape(8, 2)},
+        quality_vectors={},
+        factorized={},
+        programs={"intra": program, "inter": program},
+    )
+
+
+def test_operations_and_parameters_are_those_counted_by_hand() -> None:
+    cost, _ = complexity_from_codec(counted_by_hand())
+    encode, both = cost.graphs
+    assert encode.parameters == (3 * 9 * 8 + 8) + (8 * 8 + 8)
+    assert encode.macs_per_pixel == (3 * 9 * 8 + 8 * 8) / 4
+    assert both.parameters == (25 * 8 + 8) + (8 * 8 + 8)
+    assert both.macs_per_pixel == (25 * 8 + 8 * 8) / 4
+    assert cost.parameters == encode.parameters + both.parameters - (8 * 8 + 8)
+    assert cost.decoder_graphs == (both,)
+    assert cost.decoder_parameters == both.parameters
+    assert cost.macs_per_pixel == encode.macs_per_pixel + both.macs_per_pixel
+    assert cost.decoder_macs_per_pixel == both.macs_per_pixel
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"), [((1280, 768), 1280 * 768), ((1, 1), 64 * 64), ((65, 64), 128 * 64)]
+)
+def test_frames_are_padded_to_the_alignment(size: tuple[int, int], pixels: int) -> None:
+    assert padded_pixels(*size, 64) == pixels
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_codec_is_counted_without_leaving_a_trace(name: str) -> None:
+    model = random_codec(TINY[name])
+    codec = graphs_from_model(model)
+    intra, inter = complexity_from_codec(codec)
+    assert (intra.name, inter.name) == ("intra", "inter")
+    for cost, part in ((intra, model.intra), (inter, model.inter)):
+        convolutions = [m for m in part.modules() if isinstance(m, nn.Conv2d)]
+        whole = sum(p.numel() for m in convolutions for p in m.parameters())
+        # The intra program also makes the feature for the next frame, with the inter model's layer.
+        feature = sum(p.numel() for p in model.inter.adapt.parameters())
+        assert cost.parameters == whole + (feature if cost is intra else -feature)
+        assert 0 < cost.decoder_parameters < cost.parameters
+        assert 0 < cost.decoder_macs_per_pixel < cost.macs_per_pixel
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_one_block_stands_for_every_size() -> None:
+    codec = graphs_from_model(random_codec(TINY["tiny-separable"]))
+    intra, _ = complexity_from_codec(codec)
+    graph = next(g for g in codec.graphs if g.name == "intra_synthesis")
+    cost = next(g for g in intra.graphs if g.name == "intra_synthesis")
+    found = 0
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal found
+        assert isinstance(layer, nn.Conv2d)
+        found += layer.weight.numel() * output.shape[2] * output.shape[3]
+
+    for layer in graph.module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    shapes = [codec.tensors.get(name) for name in graph.inputs]
+    inputs = [
+        torch.zeros(1, s.channels, 128 // s.stride, 192 // s.stride)
+        if s
+        else codec.quality_vectors[name][0].reshape(1, -1, 1, 1)
+        for name, s in zip(graph.inputs, shapes, strict=True)
+    ]
+    with torch.no_grad():
+        graph.module(*inputs)
+    assert found == cost.macs_per_pixel * 128 * 192
