@@ -20,9 +20,12 @@ with it. The machine and the versions are in the JSON, and below each heading.
 """
 ORDER = (
     ("rate_distortion", "tools/rd_curves.py"),
-    ("benchmark", "tools/benchmark.py"),
-    ("platform_matrix", "tools/platform_matrix.py"),
+    ("benchmark-360p", "tools/benchmark.py"),
+    ("benchmark-720p", "tools/benchmark.py"),
+    ("platform-matrix", "tools/platform_matrix.py"),
+    ("platform-matrix-pixels", "tools/platform_matrix.py --exact pixels"),
     ("drift_curve", "tools/drift_curve.py"),
+    ("drift_curve_sync", "tools/drift_curve.py --sync"),
     ("calibration_cost", "tools/calibration_cost.py"),
     ("exact_pixels", "tools/exact_pixels.py"),
     ("training", "tools/training_report.py"),
