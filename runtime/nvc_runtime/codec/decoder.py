@@ -143,7 +143,7 @@ class Decoder:
         self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
-        self._carried: Carried = {}
+        self._carried: Carried | None = None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         """Decode and yield frames in order; a further iteration goes on where the last ended."""
@@ -180,7 +180,14 @@ class Decoder:
         name = str(self.engine.info.spec)
         reader = SymbolReader(self.bundle, self._rules, packet, name, self.elapsed)
         coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
-        output, self._carried = self._interpreter.run(program, coder, packet.quality, self._carried)
+        # Until this frame has proved right there is nothing that the next one may refer to.
+        carried, self._carried = self._carried, None
+        if carried is None and packet.kind is FrameKind.INTER:
+            raise StreamError(
+                f"frame {packet.frame_number} refers to one that could not be decoded; go on at "
+                "the next intra frame"
+            )
+        output, carried = self._interpreter.run(program, coder, packet.quality, carried or {})
         reader.finish()
         index = sample_index(output, self.header.height, self.header.width)
         if self._tap is not None:
@@ -191,7 +198,8 @@ class Decoder:
             rgb = self._exact_samples(index, packet.frame_number, packet.pixels)
         if packet.sync and manifest.sync is not None:
             exact = input_from_frame(rgb, self._interpreter.padded)
-            self._carried = self._interpreter.synchronize(manifest.sync, exact)
+            carried = self._interpreter.synchronize(manifest.sync, exact)
+        self._carried = carried
         return DecodedFrame(packet.frame_number, packet.kind, rgb, packet.digest)
 
     def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +24,8 @@ from hypothesis import strategies as st
 
 from nvc_calib import PositionCoder
 from nvc_engines import Engine
-from nvc_errors import CalibrationError, EngineError
-from nvc_runtime import Bundle, EncoderSettings
+from nvc_errors import CalibrationError, EngineError, StreamError
+from nvc_runtime import Bundle, Decoder, EncoderSettings
 from nvc_runtime.stream import ExactMode
 
 EPSILON = 2.0**-7
@@ -107,6 +108,32 @@ def test_drift_that_begins_late_is_noticed_there(
 
     with pytest.raises(CalibrationError, match="frame 3, latent 'part_0'"):
         decode_drifting(encoded, block_bundle, reference_engine, late)
+
+
+@pytest.mark.parametrize("exact", list(ExactMode))
+def test_nothing_refers_to_a_frame_that_failed(
+    block_bundle: Bundle, reference_engine: Engine, exact: ExactMode
+) -> None:
+    """A caller that goes on after an error gets further errors until the next intra frame."""
+    choice = replace(ALL_CODED, keyint=3, exact=exact)
+    encoded = encode(block_bundle, reference_engine, choice, count=6)
+    inner, runs = AdversarialDrift(INDEX_TENSORS, 8 * EPSILON), 0
+
+    def in_frame_1(name: str, values: Array) -> Array:
+        nonlocal runs
+        runs += name == "index_0"
+        return inner(name, values) if runs == 2 else values
+
+    engine = DriftingEngine(reference_engine, in_frame_1)
+    decoder = Decoder(io.BytesIO(encoded.data), engine, bundle=block_bundle)
+    assert next(iter(decoder)).number == 0
+    with pytest.raises(CalibrationError, match="frame 1"):
+        next(iter(decoder))
+    with pytest.raises(StreamError, match="frame 2 refers"):
+        next(iter(decoder))
+    for frame, expected in zip(decoder, encoded.frames[3:], strict=True):
+        assert frame.number == expected.number
+        np.testing.assert_array_equal(frame.rgb, expected.rgb)
 
 
 @settings(max_examples=60, deadline=None)
