@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,7 @@ def _compile(jobs: Sequence[CompileJob], count: int) -> Iterator[tuple[CompileJo
         for job in jobs:
             yield job, compile_plan(job)
         return
+    others = set(active_children())
     # Spawned, not forked: the libraries start threads.
     with ProcessPoolExecutor(min(count, len(jobs)), mp_context=get_context("spawn")) as pool:
         # The largest first: whoever gets a large one last keeps all others waiting.
@@ -275,7 +276,10 @@ def _compile(jobs: Sequence[CompileJob], count: int) -> Iterator[tuple[CompileJo
                     ) from error
                 yield job, plan
         except BaseException:
+            # A compiler cannot be asked to stop, and nobody is going to wait for its plan.
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(active_children()) - others:
+                process.terminate()
             raise
 
 

@@ -6,7 +6,7 @@ for RTX 1.7.1: treat what is read here as a check of what the record says, never
 ====== ==== ==========================================================================
 offset size
 ====== ==== ==========================================================================
-0      4    ``vtrt`` (TensorRT for RTX) or ``ftrt`` (TensorRT)
+0      4    ``vtrt`` (TensorRT for RTX); TensorRT's marks end with ``trt``, too
 16     8    length of the file, little-endian
 24     4    version: major, minor, patch, build
 32     1    TensorRT for RTX: targets as a mask (7.5, 8.0, 8.6, 8.9, 12.0, 12.1 from bit 0)
@@ -28,7 +28,8 @@ HEADER_BYTES: Final = 33
 TF32_ON: Final = b"tf32=1"
 TF32_OFF: Final = b"tf32=0"
 
-_MAGIC: Final = {b"vtrt": TENSORRT_RTX, b"ftrt": TENSORRT}
+_MARK: Final = b"vtrt"
+_MARK_END: Final = b"trt"
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ def header_from_plan(plan: bytes, name: str) -> PlanHeader:
 
     Raises ``EngineError`` if it is no plan, or has lost its end.
     """
-    backend = _MAGIC.get(plan[:4])
-    if backend is None or len(plan) < HEADER_BYTES:
+    if plan[1:4] != _MARK_END or len(plan) < HEADER_BYTES:
         raise EngineError(
             f"{name} is no compiled plan: its {len(plan)} bytes begin with {plan[:4]!r}, expected "
-            f"{' or '.join(map(repr, _MAGIC))}"
+            f"{_MARK!r} or another letter and {_MARK_END!r}; compile it again"
         )
+    backend = TENSORRT_RTX if plan.startswith(_MARK) else TENSORRT
     version = targets = None
     if backend == TENSORRT_RTX:
         declared = int.from_bytes(plan[16:24], "little")
