@@ -193,9 +193,7 @@ def _problems(header: PlanHeader, record: PlanRecord | None) -> list[str]:
     if header.targets is not None:
         checks.append(("targets", list(header.targets), [gpu_named(record.gpu).sm]))
     problems += [
-        f"{what} is {found}, its record says {said}"
-        for what, found, said in checks
-        if found != said
+        f"{what} is {found}, expected {said}" for what, found, said in checks if found != said
     ]
     return problems
 
