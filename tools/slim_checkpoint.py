@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     state = checkpoint.load(arguments.state)
     weights = state.section("ema") or state.section("model")
-    slim = {f"model.{name}": tensor for name, tensor in checkpoint.to_half(weights).items()}
+    slim = {f"model.{name}": tensor.half() for name, tensor in weights.items()}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(arguments.output, checkpoint.Checkpoint(slim, state.metadata))
 
