@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -251,36 +251,39 @@ def _compile_all(
 
 
 def _compile(jobs: Sequence[CompileJob], count: int) -> Iterator[tuple[CompileJob, CompiledPlan]]:
-    if count == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, compile_plan(job)
+    if not jobs:
         return
     others = set(active_children())
-    # Spawned, not forked: the libraries start threads.
-    with ProcessPoolExecutor(min(count, len(jobs)), mp_context=get_context("spawn")) as pool:
+    with ThreadPoolExecutor(min(count, len(jobs))) as threads:
         # The largest first: whoever gets a large one last keeps all others waiting.
         ordered = sorted(jobs, key=lambda job: -len(job.onnx))
-        futures: dict[Future[CompiledPlan], CompileJob] = {
-            pool.submit(compile_plan, job): job for job in ordered
-        }
+        futures = {threads.submit(_compile_alone, job): job for job in ordered}
         try:
             for future in as_completed(futures):
-                job = futures.pop(future)
-                try:
-                    plan = future.result()
-                except BrokenProcessPool as error:
-                    raise EngineError(
-                        f"{job.backend} ended without a word while it compiled graph "
-                        f"{job.graph!r} for {job.gpu}, or another beside it: out of memory? Use a "
-                        "smaller --jobs"
-                    ) from error
-                yield job, plan
+                yield futures[future], future.result()
         except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
             # A compiler cannot be asked to stop, and nobody is going to wait for its plan.
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in set(active_children()) - others:
                 process.terminate()
             raise
+
+
+def _compile_alone(job: CompileJob) -> CompiledPlan:
+    """Compile in a process that compiles nothing else.
+
+    TensorRT for RTX numbers what it makes throughout a process, and the numbers end up in the
+    plan: the second graph of a process gets other bytes than it would as the first.
+    """
+    # Spawned, not forked: the libraries start threads.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(compile_plan, job).result()
+        except BrokenProcessPool as error:
+            raise EngineError(
+                f"{job.backend} ended without a word while it compiled graph {job.graph!r} for "
+                f"{job.gpu}: out of memory? Use a smaller --jobs"
+            ) from error
 
 
 @contextmanager

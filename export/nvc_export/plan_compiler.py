@@ -1,7 +1,7 @@
 """Compile one graph with TensorRT for RTX or TensorRT: FP32, TF32 off, and proven off.
 
 The two libraries share this API. TensorRT for RTX compiles for a compute capability, without a
-GPU, and always to the same bytes; TensorRT times kernels on the GPU in this machine, which must be
+GPU, to the same bytes for most graphs; TensorRT times kernels on the GPU in this machine, which must be
 of the target's capability, and two builds may differ.
 """
 

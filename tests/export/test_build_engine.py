@@ -25,11 +25,20 @@ from nvc_export.plan_compiler import CompiledPlan, CompileJob, compile_plan
 from nvc_runtime import Bundle
 
 GPUS = ("rtx2080", "rtx3090")
+BUILDER = "nvc_export.engine_builder"
 X = {"x": ((1, 4, 8, 8), (1, 4, 16, 16), (1, 4, 32, 32))}
 
 
 @pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
+    stand_in = install_stand_in(monkeypatch)
+    # A process for each plan takes its time: one test has them, the others compile right here.
+    monkeypatch.setattr(f"{BUILDER}._compile_alone", compile_plan)
+    return stand_in
+
+
+@pytest.fixture
+def compiler_in_processes(monkeypatch: pytest.MonkeyPatch) -> Any:
     return install_stand_in(monkeypatch)
 
 
@@ -88,7 +97,7 @@ def test_a_bundle_becomes_a_folder_per_target(bundle: Bundle, tmp_path: Path) ->
     assert "nobody" not in log
 
 
-@pytest.mark.usefixtures("compiler")
+@pytest.mark.usefixtures("compiler_in_processes")
 def test_a_second_build_is_byte_identical_in_processes_too(bundle: Bundle, tmp_path: Path) -> None:
     options = BuildOptions(small_sizes(bundle), decoder_only=True)
     build_engines(bundle, GPUS[:1], tmp_path / "a", options)
@@ -111,7 +120,7 @@ def test_the_cache_is_used_and_checked(
     first = build_engines(bundle, GPUS[:1], tmp_path / "out", options)
     before = content_of(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("nvc_export.engine_builder.compile_plan", lambda _: pytest.fail("compiled"))
+        patch.setattr(f"{BUILDER}._compile_alone", lambda _: pytest.fail("compiled"))
         second = build_engines(bundle, ("rtx2070",), tmp_path / "out", options)
     assert not any(plan.cached for plan in first.plans)
     assert all(plan.cached for plan in second.plans)
@@ -218,7 +227,9 @@ def test_the_lint_refuses_before_anything_is_compiled(
 ) -> None:
     name = "rebuild"
     bundle = block_bundle(tmp_path / "b", {name: graph_of("MatMul", name).onnx})
-    monkeypatch.setattr("nvc_export.engine_builder.compile_plan", lambda _: pytest.fail("compiled"))
+    monkeypatch.setattr(
+        "nvc_export.engine_builder._compile_alone", lambda _: pytest.fail("compiled")
+    )
     options = BuildOptions(small_sizes(bundle))
     with pytest.raises(EngineError, match=r"sm75: graph 'rebuild' has MatMul .*decoder.attention"):
         build_engines(bundle, GPUS, tmp_path / "out", options)
@@ -273,7 +284,7 @@ def test_a_missing_library_says_what_to_install(
 
 
 def test_a_compiler_that_dies_is_an_error(
-    compiler: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiler_in_processes: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from concurrent.futures import Future
     from concurrent.futures.process import BrokenProcessPool
@@ -296,7 +307,7 @@ def test_a_compiler_that_dies_is_an_error(
             future.set_exception(BrokenProcessPool())
             return future
 
-    assert compiler is plan_compiler.load_library("tensorrt-rtx")
+    assert compiler_in_processes is plan_compiler.load_library("tensorrt-rtx")
     monkeypatch.setattr("nvc_export.engine_builder.ProcessPoolExecutor", Pool)
     with pytest.raises(EngineError, match="smaller --jobs"):
         build_engines(bundle, GPUS, tmp_path, BuildOptions(small_sizes(bundle), jobs=2))

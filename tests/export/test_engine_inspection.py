@@ -18,6 +18,7 @@ from nvc_export.frame_sizes import frame_sizes_from_options
 from nvc_export.inspection import FolderInspection, PlanInspection, inspect_path
 from nvc_export.lint import check_graphs, lint_graphs
 from nvc_export.operators import content_from_graph
+from nvc_export.plan_compiler import compile_plan
 
 TARGET = "tensorrt-rtx-sm75"
 
@@ -25,6 +26,7 @@ TARGET = "tensorrt-rtx-sm75"
 @pytest.fixture
 def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     install_stand_in(monkeypatch)
+    monkeypatch.setattr("nvc_export.engine_builder._compile_alone", compile_plan)
     bundle = block_bundle(tmp_path / "bundle")
     build_engines(bundle, ["rtx2080"], tmp_path / "engines", BuildOptions(small_sizes(bundle)))
     return tmp_path / "engines"
