@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
 from nvc_errors import DamagedInputError
 
 Bits = NDArray[np.uint8]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import CalibrationError, UsageError
 
 from nvc_calib.levels import MAX_LEVELS
+from nvc_errors import CalibrationError, UsageError
 
 FlatIndex = NDArray[np.float32]
 LevelMap = NDArray[np.uint8]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import CalibrationError, UsageError
 
 from nvc_calib.boundaries import EPSILON_LIMIT, Boundaries, flatten_index, round_epsilon
+from nvc_errors import CalibrationError, UsageError
 
 EPSILON_FLOOR = 2.0**-16
 """Smallest epsilon recommended: one unit in the last place of an index in [128, 256)."""

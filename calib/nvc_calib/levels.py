@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from nvc_errors import UsageError
 
 MAX_LEVELS = 256

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import DamagedInputError
 
 from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, flatten_index
 from nvc_calib.retrieval import RetrievalCoder
 from nvc_calib.rpc import RelativePositionCoder
+from nvc_errors import DamagedInputError
 
 
 class PositionCoder(StrEnum):

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import CalibrationError, DamagedInputError
 
 from nvc_calib.bitfields import (
     bits_from_fields,
@@ -32,6 +31,7 @@ from nvc_calib.bitfields import (
 from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, Positions
 from nvc_calib.elimination import solve_blocks, solve_one
 from nvc_calib.hashrows import block_numbers, hash_words
+from nvc_errors import CalibrationError, DamagedInputError
 
 SINGLE_BLOCK_BYTES = 64
 """Up to this length the side information is one block."""

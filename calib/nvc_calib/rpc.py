@@ -11,7 +11,6 @@ Byte layout: docs/calibration.md, "Relative position coding".
 from __future__ import annotations
 
 import numpy as np
-from nvc_errors import CalibrationError, DamagedInputError
 
 from nvc_calib.bitfields import (
     bits_from_fields,
@@ -22,6 +21,7 @@ from nvc_calib.bitfields import (
     unpack_varint,
 )
 from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, Positions
+from nvc_errors import CalibrationError, DamagedInputError
 
 _MAX_GAP_BITS = 32
 

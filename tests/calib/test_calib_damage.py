@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from nvc_calib import PositionCoder, decode_levels, encode_levels
 from nvc_calib.retrieval import SINGLE_BLOCK_BYTES, pack_answers, unpack_blocks
 from nvc_calib.rpc import pack_positions, unpack_positions

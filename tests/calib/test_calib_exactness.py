@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from nvc_calib import PositionCoder, decode_levels, encode_levels, round_epsilon
 
 CODERS = [PositionCoder.RPC, PositionCoder.RETRIEVAL]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from nvc_calib import PositionCoder, encode_levels
 from nvc_calib.hashrows import block_numbers, hash_words
 from nvc_calib.retrieval import SINGLE_BLOCK_BYTES, pack_answers, unpack_blocks

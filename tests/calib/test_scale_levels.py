@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import nvc_calib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import nvc_calib
 from nvc_calib import PositionCoder, ScaleLevels, encode_levels
 from nvc_errors import DamagedInputError, UsageError
 

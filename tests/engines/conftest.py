@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+
 from nvc_engines import GraphSource
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -327,9 +327,7 @@ def test_a_plan_lies_in_its_target_s_folder_or_in_the_one_given(tmp_path: Path) 
         plan = read_plan(engines_dir, source, "tensorrt-rtx", gpu, "1.0")
         assert plan.path == folder / "probe.plan"
         assert plan.advice.endswith(f"--gpu rtx2080 -y -o {tmp_path}")
-    with pytest.raises(
-        EngineUnavailableError, match=r"plans for tensorrt-rtx-sm75; .*rtx3090"
-    ):
+    with pytest.raises(EngineUnavailableError, match=r"plans for tensorrt-rtx-sm75; .*rtx3090"):
         read_plan(tmp_path, source, "tensorrt-rtx", gpu_named("rtx3090"), "1.0")
 
 

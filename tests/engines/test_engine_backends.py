@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
+
 from nvc_engines import Engine, GraphSource, Shape, open_engine, parse_engine_spec
 from nvc_engines.probe_graph import TOLERANCE, check_precision
 from nvc_errors import EngineError, EngineUnavailableError

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nvc_engines
 import pytest
+
+import nvc_engines
 from nvc_engines import (
     Engine,
     EngineInfo,

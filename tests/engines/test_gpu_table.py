@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from nvc_engines import GPUS, gpu_for_backend, gpu_from_device, gpu_named
 from nvc_errors import UsageError
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nvc_engines import GraphSource
 from nvc_engines.onnx_signature import read_signature
 from nvc_engines.probe_graph import probe_source

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nvc_engines import open_engine
 from nvc_engines.probe_graph import probe_source
 

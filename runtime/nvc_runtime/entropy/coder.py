@@ -13,8 +13,8 @@ from typing import Any
 import constriction
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import CalibrationError, EngineError, StreamError
 
+from nvc_errors import CalibrationError, EngineError, StreamError
 from nvc_runtime.entropy.digest import FrameDigest
 from nvc_runtime.entropy.escape import decode_escapes, encode_escapes
 from nvc_runtime.entropy.grouping import groups_from_levels

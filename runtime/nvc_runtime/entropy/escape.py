@@ -12,8 +12,8 @@ from typing import Any
 import constriction
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import StreamError
 
+from nvc_errors import StreamError
 from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable
 
 Encode = Callable[..., None]

@@ -16,6 +16,7 @@ from typing import Any
 import constriction
 import numpy as np
 from numpy.typing import NDArray
+
 from nvc_errors import BundleError
 
 SYMBOL_LIMIT = 1 << 20

@@ -15,7 +15,6 @@ from fractions import Fraction
 from nvc_calib import PositionCoder
 from nvc_calib.boundaries import round_epsilon
 from nvc_errors import NvcError, StreamError, UsageError
-
 from nvc_runtime.stream.fields import FieldReader
 from nvc_runtime.video.info import CHROMA_FORMATS, MAX_HEIGHT, MAX_WIDTH, MIN_SIDE, ColorSpace
 

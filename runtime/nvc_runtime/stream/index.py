@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvc_errors import StreamError
-
 from nvc_runtime.stream.fields import FieldReader, pack_varint
 from nvc_runtime.stream.packet import END_KIND, MAX_FRAME_NUMBER, pack_packet
 

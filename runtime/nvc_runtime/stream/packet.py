@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from nvc_errors import StreamError
-
 from nvc_runtime.stream.fields import FieldReader, pack_varint
 from nvc_runtime.stream.header import ExactMode, StreamHeader
 

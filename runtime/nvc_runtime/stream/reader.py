@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from nvc_errors import StreamError, TruncatedStreamError
-
 from nvc_runtime.stream.header import MAGIC, PREFIX_SIZE, StreamHeader, unpack_header, unpack_prefix
 from nvc_runtime.stream.index import (
     TRAILER_SIZE,

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from nvc_errors import OutputError
-
 from nvc_runtime.stream.header import StreamHeader, pack_header
 from nvc_runtime.stream.index import IntraEntry, StreamIndex, pack_end
 from nvc_runtime.stream.packet import FrameKind, FramePacket, pack_frame

@@ -11,8 +11,8 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from nvc_errors import VideoError
 
+from nvc_errors import VideoError
 from nvc_runtime.video.chroma import SITING_CENTER, SITING_LEFT
 from nvc_runtime.video.info import (
     UNSPECIFIED,

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from nvc_errors import VideoError
 
 Frame: TypeAlias = NDArray[np.uint8]

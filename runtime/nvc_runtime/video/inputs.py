@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from nvc_errors import VideoError
-
 from nvc_runtime.video.container_reader import ContainerReader
 from nvc_runtime.video.reader import FrameReader, check_window
 from nvc_runtime.video.y4m import MAGIC

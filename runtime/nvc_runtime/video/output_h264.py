@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
-from nvc_errors import OutputError, UsageError
 
+from nvc_errors import OutputError, UsageError
 from nvc_runtime.video.info import Frame, VideoInfo, plane_shapes
 from nvc_runtime.video.target import FileTarget, output_errors
 from nvc_runtime.video.writer import FrameWriter

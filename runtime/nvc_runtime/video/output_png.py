@@ -7,8 +7,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from nvc_errors import OutputError
 
+from nvc_errors import OutputError
 from nvc_runtime.video.info import Frame, VideoInfo
 from nvc_runtime.video.target import FolderTarget, output_errors
 from nvc_runtime.video.writer import FrameWriter

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from nvc_errors import UsageError
-
 from nvc_runtime.video import output_h264
 from nvc_runtime.video.info import VideoInfo
 from nvc_runtime.video.output_h264 import DEFAULT_CRF, H264Writer

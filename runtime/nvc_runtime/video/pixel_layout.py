@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
-from nvc_errors import VideoError
 
+from nvc_errors import VideoError
 from nvc_runtime.video.info import plane_shapes
 from nvc_runtime.video.yuv import Planes
 

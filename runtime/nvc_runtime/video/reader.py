@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 from nvc_errors import UsageError
-
 from nvc_runtime.video.info import Frame, VideoInfo
 
 

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from nvc_errors import UsageError
 
+from nvc_errors import UsageError
 from nvc_runtime.video.info import Frame, VideoInfo
 
 

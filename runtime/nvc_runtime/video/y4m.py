@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nvc_errors import VideoError
-
 from nvc_runtime.video.chroma import SITING_CENTER, SITING_LEFT, SITING_TOP_LEFT, Siting
 from nvc_runtime.video.info import UNSPECIFIED, ColorSpace, VideoInfo, check_size
 

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import VideoError
 
+from nvc_errors import VideoError
 from nvc_runtime.video.info import Frame, frame_count_of_window, plane_shapes
 from nvc_runtime.video.reader import FrameReader
 from nvc_runtime.video.y4m import (

@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from nvc_errors import VideoError
 
+from nvc_errors import VideoError
 from nvc_runtime.video.chroma import (
     SCALE_LOG2,
     SITING_LEFT,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from nvc_errors import CalibrationError, EngineError, StreamError
 from nvc_runtime.entropy import (
     SYMBOL_LIMIT,

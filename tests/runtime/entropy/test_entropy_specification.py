@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nvc_runtime.entropy import FrameEncoder, FrequencyTable, TableSet
 
 WORKED = TableSet(

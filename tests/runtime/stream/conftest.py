@@ -6,6 +6,7 @@ import io
 from fractions import Fraction
 
 import pytest
+
 from nvc_calib import PositionCoder
 from nvc_runtime.stream import FrameKind, FramePacket, StreamHeader, StreamWriter
 from nvc_runtime.video.info import ColorSpace

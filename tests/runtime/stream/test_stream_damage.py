@@ -11,6 +11,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nvc_calib import PositionCoder
 from nvc_errors import OutputError, StreamError, TruncatedStreamError, UsageError
 from nvc_runtime.stream import (

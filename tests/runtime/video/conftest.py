@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from nvc_runtime.video import ColorSpace, Frame, VideoInfo
 
 MakeInfo = Callable[..., VideoInfo]

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+
 from nvc_errors import UsageError, VideoError
 from nvc_runtime.video import ColorSpace, FrameReader, open_reader, open_writer
 from nvc_runtime.video.pixel_layout import layout_of_format, planes_of_picture

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nvc_errors import VideoError
 from nvc_runtime import video
 from nvc_runtime.video import ColorSpace, VideoInfo, frame_hash

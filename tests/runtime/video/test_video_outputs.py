@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+
 from nvc_errors import OutputError, UsageError, VideoError
 from nvc_runtime.video import (
     ColorSpace,

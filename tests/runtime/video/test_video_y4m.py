@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from nvc_errors import VideoError
 from nvc_runtime.video import ColorSpace, VideoInfo, open_reader, open_writer
 from nvc_runtime.video.y4m import pack_header, unpack_header

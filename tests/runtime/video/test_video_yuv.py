@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from nvc_errors import VideoError
 from nvc_runtime.video import ColorSpace
 from nvc_runtime.video.chroma import SITING_CENTER, SITING_LEFT, SITING_TOP_LEFT, Siting
