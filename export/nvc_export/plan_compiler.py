@@ -1,8 +1,8 @@
 """Compile one graph with TensorRT for RTX or TensorRT: FP32, TF32 off, and proven off.
 
 The two libraries share this API. TensorRT for RTX compiles for a compute capability, without a
-GPU, to the same bytes for most graphs; TensorRT times kernels on the GPU in this machine, which must be
-of the target's capability, and two builds may differ.
+GPU; TensorRT times kernels on the GPU in this machine, which must be of the target's capability.
+With either, two builds may differ in their bytes.
 """
 
 from __future__ import annotations
