@@ -45,6 +45,10 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
+def _decibels(final: dict[str, float]) -> str:
+    return f"{final['psnr']:.2f}" if "psnr" in final else "-"
+
+
 def main() -> None:
     """Parse arguments, write JSON, Markdown and the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -80,7 +84,7 @@ def main() -> None:
         final = stage["final"]
         table.append(
             f"| {stage['stage']} | {stage['steps']} | {stage['hours_at_end']:.2f} "
-            f"| {final['loss']:.3f} | {final.get('psnr', float('nan')):.2f} |"
+            f"| {final['loss']:.3f} | {_decibels(final)} |"
         )
     name = arguments.output.with_suffix(".svg").name
     arguments.output.with_suffix(".md").write_text("\n".join([*table, "", f"![loss]({name})", ""]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -43,3 +44,15 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     options = BundleOptions(request.param, DEFAULTS, {"licence": "none"})
     path = tmp_path_factory.mktemp("bundle") / f"{request.param}.nvcb"
     return Exported(model, codec, Bundle(bundle_from_codec(codec, options, path)), options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_tracing() -> Iterator[None]:
+    """Keep PyTorch's tracer from logging every symbol: pytest would format it all."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)

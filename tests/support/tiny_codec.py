@@ -98,6 +98,9 @@ def random_codec(config: Tian2023Config, seed: int = 0) -> Tian2023:
                 assert module.bias is not None
                 if not module.bias.any():
                     nn.init.uniform_(module.bias, -0.1, 0.1)
+        for latent in (codec.intra.latent, codec.inter.motion.latent, codec.inter.latent):
+            last = latent.hyper_encoder[-1]
+            nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would all round to zero
     return codec.eval()
 
 
