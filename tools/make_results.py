@@ -24,6 +24,7 @@ ORDER = (
     ("benchmark-720p", "tools/benchmark.py"),
     ("platform-matrix", "tools/platform_matrix.py"),
     ("platform-matrix-pixels", "tools/platform_matrix.py --exact pixels"),
+    ("golden-legs", "tools/golden_legs.py"),
     ("drift_curve", "tools/drift_curve.py"),
     ("drift_curve_sync", "tools/drift_curve.py --sync"),
     ("calibration_cost", "tools/calibration_cost.py"),

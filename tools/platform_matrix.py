@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from platform_legs import Cache, Leg, all_legs, choose_legs
+from platform_legs.cache import DEFAULT_CACHE
 from platform_legs.local import leg_from_engine
 from platform_trials import MatrixPlan, draw_matrix, markdown_from_result, run_matrix
 from platform_trials.plan import ALL_CODERS, EVERY_LEG
@@ -26,7 +27,6 @@ from nvc_errors import NvcError, OutputError, UsageError, VerificationError
 from nvc_runtime import EncoderSettings, open_bundle
 from nvc_runtime.stream import ExactMode
 
-DEFAULT_CACHE = "~/.cache/nvc/platforms"
 SHORT_LEGS = ("ort", "ort-basic", "openvino", "torch", "torch-plain", "openvino-avx", "torch-sse41")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nvc_errors import EngineUnavailableError
 
+DEFAULT_CACHE = "~/.cache/nvc/platforms"
 SET_UP_LIMIT_S = 900.0
 
 
