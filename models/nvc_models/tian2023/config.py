@@ -7,7 +7,8 @@ size, motion is coded at 1/4, and the decoded frame itself is warped at full siz
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nvc_errors import UsageError
@@ -59,15 +60,23 @@ class InterConfig:
 
 @dataclass(frozen=True)
 class Tian2023Config:
-    """A whole codec: one intra and one inter model."""
+    """A whole codec: one intra and one inter model.
+
+    ``channels`` holds the layers that pruning left with other channels than these widths give, see
+    :mod:`nvc_models.tian2023.widths`.
+    """
 
     name: str
     intra: IntraConfig
     inter: InterConfig
+    channels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a checkpoint or a manifest."""
-        return asdict(self)
+        """Plain data for a checkpoint or a manifest; ``channels`` only where there are any."""
+        data = asdict(self)
+        if not self.channels:
+            del data["channels"]
+        return data
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Tian2023Config:
@@ -80,6 +89,7 @@ class Tian2023Config:
             name=data["name"],
             intra=IntraConfig(**tuples(data["intra"])),
             inter=InterConfig(**tuples(data["inter"])),
+            channels={k: (int(a), int(b)) for k, (a, b) in data.get("channels", {}).items()},
         )
 
 

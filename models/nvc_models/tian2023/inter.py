@@ -232,6 +232,16 @@ class InterModel(nn.Module):
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
 
+    @property
+    def context_channels(self) -> tuple[int, int, int]:
+        """Channels of the contexts c1, c2, c3; the feature that is carried has those of c1."""
+        down_3 = self.context.down_3.shortcut
+        return (
+            self.context.fuse_1.layer.out_channels,
+            self.context.fuse_2.layer.out_channels,
+            down_3.out_channels,
+        )
+
     def reference_from_intra(self, frame: Tensor) -> Reference:
         """Return what an inter frame finds after an intra frame (B, 3, H, W)."""
         b, _, h, w = frame.shape
