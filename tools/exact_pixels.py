@@ -1,145 +1,174 @@
-"""What exact pixels cost, and how far decoded samples are apart without them.
+"""What exact pixels cost, and how far decoded samples are apart between legs without them.
 
-    python tools/exact_pixels.py -i CLIP --frames 16 -o docs/results/exact_pixels
+    python tools/exact_pixels.py -i CLIP -o docs/results/exact_pixels
 
-Encodes a clip at three qualities with and without ``--exact pixels`` on one engine and decodes it
-on others. Writes OUT.json and OUT.md.
+Encodes a clip at three qualities without and with ``--exact pixels`` on native ONNX Runtime, and
+decodes both streams on every leg of the platform matrix; emulated legs get a small cut of it.
+Writes OUT.json and OUT.md. Exit code 0 if exact pixels are the same on every leg, 4 if not.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from machine import machine_facts
+from platform_legs import REFERENCE, Cache, Leg, all_legs, choose_legs
+from platform_legs.cache import DEFAULT_CACHE
+from platform_trials.pixels import PixelStreams, compare_on, encode_pixels
+from platform_trials.plan import MAIN, SMALL
+from platform_trials.rounds import run_on_legs
+from platform_trials.scene import Scene, load_scene
 
-from nvc_engines import open_engine
-from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings, open_bundle, open_reader
-from nvc_runtime.codec.samples import Frame, psnr_db
-from nvc_runtime.stream import ExactMode
-
-REFERENCE = "ort:cpu"
-
-
-def encode(
-    bundle: Bundle, clip: Path, frames: int, settings: EncoderSettings
-) -> tuple[bytes, dict[str, Any]]:
-    """Encode on the reference engine."""
-    stream = io.BytesIO()
-    with open_engine(REFERENCE) as engine, open_reader(str(clip), limit=frames) as reader:
-        report = Encoder(bundle, engine, settings).encode(reader, reader.info, stream)
-    return stream.getvalue(), report.to_json()
+from nvc_engines import Engine
+from nvc_errors import NvcError, VerificationError
+from nvc_runtime import Bundle, EncoderSettings, open_bundle
 
 
-def decode(bundle: Bundle, stream: bytes, spec: str) -> list[Frame]:
-    """Decode on an engine."""
-    with open_engine(spec) as engine:
-        return [f.rgb for f in Decoder(io.BytesIO(stream), engine, bundle=bundle)]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        legs = all_legs()
+        if options.legs:
+            legs = choose_legs(legs, options.legs.split(","))
+        bundle = open_bundle(options.bundle)
+        clip = None if options.clip is None else str(options.clip)
+        scenes = [
+            load_scene(MAIN, clip, tuple(options.size), options.frames),
+            load_scene(SMALL, clip, tuple(options.small_size), options.small_frames),
+        ]
+        settings = [EncoderSettings(quality=q, keyint=0) for q in options.quality]
+        cache = Cache(options.cache.expanduser(), offline=options.offline)
+        record = measure(bundle, legs, scenes, settings, cache)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        options.output.with_suffix(".json").write_text(text, encoding="utf-8")
+        options.output.with_suffix(".md").write_text(markdown(record), encoding="utf-8")
+        if record["problems"]:
+            shown = "".join(f"\n  {problem}" for problem in record["problems"][:20])
+            raise VerificationError(f"{len(record['problems'])} problems:{shown}")
+    except NvcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
-def difference(reference: list[Frame], other: list[Frame]) -> dict[str, Any]:
-    """Share of samples that differ, the largest difference, PSNR between the two decodes."""
-    differing = sum(int(np.count_nonzero(a != b)) for a, b in zip(reference, other, strict=True))
-    samples = sum(a.size for a in reference)
-    largest = max(
-        int(np.abs(a.astype(np.int16) - b).max()) for a, b in zip(reference, other, strict=True)
-    )
-    values = [psnr_db(a, b) for a, b in zip(reference, other, strict=True)]
-    finite = [v for v in values if np.isfinite(v)]
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("-i", "--clip", type=Path, help="video file; without one, pictures are made up")
+    add("-o", "--output", type=Path, default=Path("exact_pixels"), help="without suffix")
+    add("--bundle", help="name or path of the bundle (default: the shipped one)")
+    add("--quality", type=int, nargs="+", default=[12, 32, 52])
+    add("--size", type=int, nargs=2, default=[416, 240], help="cut from the middle")
+    add("--frames", type=int, default=16)
+    add("--small-size", type=int, nargs=2, default=[64, 64], help="for emulated legs")
+    add("--small-frames", type=int, default=16, help="for emulated legs")
+    add("--legs", help="names of the legs, separated by commas (default: all)")
+    add("--cache", type=Path, default=Path(DEFAULT_CACHE), help="default: %(default)s")
+    add("--offline", action="store_true", help="set nothing up; use what the cache holds")
+    return parser
+
+
+def measure(
+    bundle: Bundle,
+    legs: Iterable[Leg],
+    scenes: Sequence[Scene],
+    settings: Sequence[EncoderSettings],
+    cache: Cache,
+) -> dict[str, Any]:
+    """Encode on the reference, which comes first, and compare on every leg."""
+    streams: list[PixelStreams] = []
+
+    def compare(leg: Leg, engine: Engine) -> dict[str, Any]:
+        if not streams:
+            for scene in scenes:
+                streams.extend(encode_pixels(bundle, engine, scene, settings))
+        wanted = SMALL if leg.is_emulated else MAIN
+        chosen = [stream for stream in streams if stream.scene.name == wanted]
+        return {"results": [compare_on(bundle, engine, stream) for stream in chosen]}
+
+    found, problems = run_on_legs(legs, cache, compare)
+    for leg in found:
+        for result in leg.get("results", []):
+            where = f"{leg['name']}, {result['scene']}, quality {result['quality']}"
+            if result["error"]:
+                problems.append(f"{where}: {result['error']}")
+            elif not result["exact_is_equal"]:
+                problems.append(f"{where}: {result['exact']['differing']} exact samples differ")
     return {
-        "differing": differing,
-        "samples": samples,
-        "per_100000": 1e5 * differing / samples,
-        "largest": largest,
-        "lowest_psnr_db": min(finite) if finite else None,
-    }
-
-
-def measure(bundle: Bundle, arguments: argparse.Namespace, quality: int) -> dict[str, Any]:
-    """Measure one quality."""
-    plain, plain_report = encode(
-        bundle, arguments.clip, arguments.frames, EncoderSettings(quality=quality)
-    )
-    exact, exact_report = encode(
-        bundle,
-        arguments.clip,
-        arguments.frames,
-        EncoderSettings(quality=quality, exact=ExactMode.PIXELS),
-    )
-    reference = {name: decode(bundle, s, REFERENCE) for name, s in (("p", plain), ("e", exact))}
-    legs = [
-        {
-            "engine": spec,
-            "plain": difference(reference["p"], decode(bundle, plain, spec)),
-            "exact": difference(reference["e"], decode(bundle, exact, spec)),
-        }
-        for spec in arguments.engines
-    ]
-    bits = exact_report["bits"]["pixels"]
-    return {
-        "quality": quality,
-        "bits_per_pixel": plain_report["bits_per_pixel"],
-        "pixel_bits_per_frame": bits / exact_report["frames"],
-        "pixel_share": bits / (8 * exact_report["bytes"]),
-        "engines": legs,
+        "machine": machine_facts(),
+        "bundle": {"name": bundle.name, "digest": bundle.digest.hex()},
+        "reference": REFERENCE,
+        "pixel_epsilon": bundle.manifest.defaults.pixel_epsilon,
+        "passed": not problems,
+        "problems": problems,
+        "cost": [stream.cost_json() for stream in streams],
+        "legs": found,
     }
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """One table."""
+    """Tabulate the cost, and the differences without exact pixels."""
+    available = [leg for leg in record["legs"] if leg["available"]]
     lines = [
         "# Exact pixels",
         "",
-        f"{record['clip']}, {record['frames']} frames, encoded on {REFERENCE}, pixel epsilon "
-        f"{record['pixel_epsilon']:g}. Differing samples are those of the decoded 8-bit RGB frames "
-        "against the reference engine's.",
+        f"{'Passed.' if record['passed'] else '**Failed.**'} Streams made on "
+        f"`{record['reference']}`, one group of pictures each, decoded on {len(available)} legs. "
+        "With `--exact pixels` "
+        f"(pixel epsilon {record['pixel_epsilon']:g} of an 8-bit step) the SHA-256 of all decoded "
+        f"RGB samples is {'the same on every leg' if record['passed'] else '**not** the same'}.",
         "",
-        "| quality | bit per pixel | bits a frame for exact pixels | share | engine "
-        "| differ per 100,000 | by at most | lowest PSNR between them | differ with exact pixels |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "## Cost",
+        "",
+        "| scene | quality | bit per pixel | PSNR | bits a frame | more when exact | share |",
+        "|---" * 7 + "|",
     ]
-    for row in record["results"]:
-        for leg in row["engines"]:
-            plain, psnr = leg["plain"], leg["plain"]["lowest_psnr_db"]
+    lines += [
+        f"| {cost['clip']}, {cost['width']}x{cost['height']}, {cost['frames']} frames "
+        f"| {cost['quality']} | {cost['bits_per_pixel']:.4f} | {cost['psnr_rgb_db']:.2f} dB "
+        f"| {cost['bits_per_frame']:.0f} | {cost['extra_bits_per_frame']:.0f} "
+        f"| {100 * cost['extra_share']:.1f} % |"
+        for cost in record["cost"]
+    ]
+    lines += [
+        "",
+        "## Decoded samples, against those of the encoder's engine",
+        "",
+        "Samples that differ, of 100,000, without exact pixels; the largest difference; the PSNR "
+        "between the two decodes; the largest difference before rounding, in 8-bit steps, which "
+        "must stay below the pixel epsilon; then the samples that differ with exact pixels.",
+        "",
+        "| leg | size | quality | differ of 100,000 | by at most | PSNR between them "
+        "| lowest frame | before rounding | differ when exact | RGB hash when exact |",
+        "|---" * 10 + "|",
+    ]
+    sizes = {cost["scene"]: f"{cost['width']}x{cost['height']}" for cost in record["cost"]}
+    for leg in record["legs"]:
+        if not leg["available"]:
+            lines.append(f"| {leg['name']} | skipped: {leg['reason']} |" + " |" * 8)
+            continue
+        for result in leg["results"]:
+            plain, exact = result["plain"], result["exact"]
+            share = 1e5 * plain["differing"] / max(1, plain["samples"])
             lines.append(
-                f"| {row['quality']} | {row['bits_per_pixel']:.4f} "
-                f"| {row['pixel_bits_per_frame']:.0f} | {100 * row['pixel_share']:.1f} % "
-                f"| {leg['engine']} | {plain['per_100000']:.2f} | {plain['largest']} "
-                f"| {'-' if psnr is None else f'{psnr:.1f} dB'} | {leg['exact']['differing']} |"
+                f"| {leg['name']} | {sizes[result['scene']]} | {result['quality']} | {share:.2f} "
+                f"| {plain['largest']} | {_db(plain['psnr_db'])} | {_db(plain['lowest_psnr_db'])} "
+                f"| {result['largest_float_difference']:.1e} | {exact['differing']} of "
+                f"{exact['samples']} | `{result['exact_sha256'][:10]}` |"
             )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *(f"- {problem}" for problem in record["problems"])]) + "\n"
 
 
-def main() -> None:
-    """Parse arguments, measure, write JSON and Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-i", "--clip", type=Path, required=True)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix")
-    parser.add_argument("--bundle", default=None)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--quality", type=int, nargs="+", default=[16, 32, 48])
-    parser.add_argument(
-        "--engines", nargs="+", default=["ort:cpu,opt=basic", "openvino:cpu", "torch:cpu"]
-    )
-    arguments = parser.parse_args()
-    bundle = open_bundle(arguments.bundle)
-    record = {
-        "machine": machine_facts(),
-        "bundle": bundle.name,
-        "bundle_digest": bundle.digest.hex(),
-        "clip": arguments.clip.name,
-        "frames": arguments.frames,
-        "pixel_epsilon": bundle.manifest.defaults.pixel_epsilon,
-        "results": [measure(bundle, arguments, q) for q in arguments.quality],
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    arguments.output.with_suffix(".md").write_text(markdown(record))
+def _db(value: float | None) -> str:
+    return "equal" if value is None else f"{value:.1f} dB"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

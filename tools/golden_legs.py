@@ -30,9 +30,10 @@ from platform_trials.golden import (
     largest_drift,
     load_vectors,
 )
+from platform_trials.rounds import run_on_legs
 
 from nvc_engines import Engine
-from nvc_errors import EngineError, EngineUnavailableError, NvcError, VerificationError
+from nvc_errors import NvcError, VerificationError
 
 VECTORS = Path(__file__).parents[1] / "tests" / "golden" / "vectors"
 
@@ -74,37 +75,24 @@ def measure(
 ) -> dict[str, Any]:
     """Decode every stream on every leg; the reference comes first."""
     reference: dict[str, GoldenDecode] = {}
-    found, problems = [], []
-    for leg in legs:
-        data: dict[str, Any] = {"name": leg.name, "title": leg.title, "available": False}
-        found.append(data)
-        try:
-            with leg.open(cache) as engine:
-                data |= _describe(engine)
-                decodes = {name: decode_golden(vectors, name, engine) for name in vectors.streams}
-                reference = reference or decodes
-                data["streams"] = [
-                    _stream_json(vectors, reference[name], decode)
-                    for name, decode in decodes.items()
-                ]
-                data["failing"] = {
-                    name: decode_failing(vectors, name, engine) for name in vectors.failing
-                }
-        except EngineError as error:
-            if leg.name == REFERENCE:
-                raise
-            data["reason"] = str(error)
-            if not isinstance(error, EngineUnavailableError):
-                problems.append(f"{leg.name} breaks down: {error}")
-            print(f"{leg.name}: {error}", file=sys.stderr, flush=True)
-            continue
-        here = [f"{leg.name}, {s['name']}: {s['problem']}" for s in data["streams"] if s["problem"]]
-        here += [f"{leg.name}, {name}: {why}" for name, why in data["failing"].items() if why]
-        problems += here
-        verdict = "; ".join(here) or "as it must be"
-        seconds = sum(stream["elapsed_s"] for stream in data["streams"])
-        print(f"{leg.name}: {verdict}, {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    def decode_all(leg: Leg, engine: Engine) -> dict[str, Any]:
+        del leg
+        decodes = {name: decode_golden(vectors, name, engine) for name in vectors.streams}
+        if not reference:
+            reference.update(decodes)
+        return {
+            "streams": [_stream_json(vectors, reference[n], d) for n, d in decodes.items()],
+            "failing": {name: decode_failing(vectors, name, engine) for name in vectors.failing},
+        }
+
+    found, problems = run_on_legs(legs, cache, decode_all)
     available = [leg for leg in found if leg["available"]]
+    for leg in available:
+        problems += [
+            f"{leg['name']}, {s['name']}: {s['problem']}" for s in leg["streams"] if s["problem"]
+        ]
+        problems += [f"{leg['name']}, {name}: {why}" for name, why in leg["failing"].items() if why]
     distinct = len({tuple(s["index_sha256"] for s in leg["streams"]) for leg in available})
     if distinct < min(min_distinct, len(available)):
         problems.append(f"{distinct} legs differ in their floats, expected {min_distinct}")
@@ -118,18 +106,6 @@ def measure(
         "problems": problems,
         "distinct_platforms": distinct,
         "legs": found,
-    }
-
-
-def _describe(engine: Engine) -> dict[str, Any]:
-    info = engine.info
-    return {
-        "available": True,
-        "engine": str(info.spec),
-        "version": info.backend_version,
-        "device": info.device_name,
-        "precision": info.precision,
-        "flags": dict(info.flags),
     }
 
 
