@@ -1,10 +1,12 @@
-"""Drift along a long GOP: how far engines are apart, frame by frame, without refresh.
+"""Drift along a long GOP: how far every leg is from the encoder, frame by frame, without refresh.
 
-    python tools/drift_curve.py -i CLIP --frames 300 --engines ort:cpu,opt=basic openvino:cpu \
-        -o docs/results/drift_curve
+    python tools/drift_curve.py -i CLIP --frames 301 -o docs/results/drift_curve
+    python tools/drift_curve.py -i CLIP --frames 301 --sync 32 -o docs/results/drift_curve_sync
 
-Encodes one GOP of FRAMES frames on the reference engine (a clip that is shorter is played back
-and forth), records a trace on every engine and compares. Writes OUT.json, OUT.md and OUT.svg.
+Encodes one group of pictures on native ONNX Runtime (a clip that is shorter is played back and
+forth), records a trace of the stream on every leg of the platform matrix, and compares every scale
+index with the encoder's. Emulated legs get a small cut of the clip. Writes OUT.json, OUT.md and
+OUT.svg. Exit code 0 if every leg found the encoder's symbols, 4 if not.
 """
 
 from __future__ import annotations
@@ -12,29 +14,102 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 from machine import machine_facts
+from platform_legs import REFERENCE, Cache, Leg, all_legs, choose_legs
+from platform_legs.cache import DEFAULT_CACHE
+from platform_trials.plan import MAIN, SMALL
+from platform_trials.rounds import run_on_legs
+from platform_trials.scene import MADE_UP, Scene, load_scene
 
-mpl.use("svg")
+from nvc_engines import Engine
+from nvc_errors import NvcError, VerificationError
+from nvc_runtime import Bundle, Encoder, EncoderSettings, open_bundle
+from nvc_runtime.drift import Comparison, Trace, compare_traces, record_trace
+from nvc_runtime.video import Frame, open_reader
 
-from matplotlib import pyplot as plt
-
-from nvc_engines import open_engine
-from nvc_runtime import Bundle, Encoder, EncoderSettings, open_bundle, open_reader
-from nvc_runtime.codec.samples import Frame
-from nvc_runtime.drift import compare_traces, record_trace
-from nvc_runtime.video import VideoInfo
-
-REFERENCE = "ort:cpu"
 MILESTONES = (0, 1, 8, 32, 96, 192, 300)
+EMULATED = "--"
+"""Line style of legs that saw the small cut."""
 
 
-def back_and_forth(frames: list[Frame], count: int) -> Iterator[Frame]:
+@dataclass(frozen=True)
+class Reference:
+    """A stream, its settings in effect, and what the encoder's engine computes for it."""
+
+    scene: str
+    trace: Trace
+    bits_per_pixel: float
+    psnr_rgb_db: float
+    sample_bits_per_frame: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        legs = all_legs()
+        if options.legs:
+            legs = choose_legs(legs, options.legs.split(","))
+        bundle = open_bundle(options.bundle)
+        settings = EncoderSettings(
+            quality=options.quality, epsilon=options.epsilon, keyint=0, sync=options.sync
+        )
+        scenes = [
+            _scene(name, options.clip, tuple(size), options.frames)
+            for name, size in ((MAIN, options.size), (SMALL, options.small_size))
+        ]
+        cache = Cache(options.cache.expanduser(), offline=options.offline)
+        record = measure(bundle, legs, scenes, options.frames, settings, cache)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        options.output.with_suffix(".json").write_text(text, encoding="utf-8")
+        options.output.with_suffix(".md").write_text(
+            markdown(record, f"{options.output.name}.svg"), encoding="utf-8"
+        )
+        plot(record, options.output.with_suffix(".svg"))
+        if record["problems"]:
+            shown = "".join(f"\n  {problem}" for problem in record["problems"][:20])
+            raise VerificationError(f"{len(record['problems'])} problems:{shown}")
+    except NvcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("-i", "--clip", type=Path, help="video file; without one, pictures are made up")
+    add("-o", "--output", type=Path, default=Path("drift_curve"), help="without suffix")
+    add("--bundle", help="name or path of the bundle (default: the shipped one)")
+    add("--frames", type=int, default=97, help="of the one GOP (default: 97)")
+    add("--size", type=int, nargs=2, default=[256, 128], help="cut from the middle")
+    add("--small-size", type=int, nargs=2, default=[64, 64], help="for emulated legs")
+    add("--quality", type=int, help="quality index (default: the bundle's)")
+    add("--epsilon", type=float, help="bound of the drift (default: the bundle's)")
+    add("--sync", type=int, default=0, help="frames between sync frames (default: 0, none)")
+    add("--legs", help="names of the legs, separated by commas (default: all)")
+    add("--cache", type=Path, default=Path(DEFAULT_CACHE), help="default: %(default)s")
+    add("--offline", action="store_true", help="set nothing up; use what the cache holds")
+    return parser
+
+
+def _scene(name: str, clip: Path | None, size: tuple[int, int], frames: int) -> Scene:
+    """Load as many frames as the clip has, but no more than ``frames``."""
+    if clip is None:
+        return load_scene(name, None, size, frames)
+    with open_reader(str(clip), limit=frames) as reader:
+        count = sum(1 for _ in reader)
+    return load_scene(name, str(clip), size, count)
+
+
+def back_and_forth(frames: Sequence[Frame], count: int) -> Iterator[Frame]:
     """Play a clip forwards and backwards until ``count`` frames are delivered."""
     period = max(1, 2 * (len(frames) - 1))
     for number in range(count):
@@ -42,120 +117,162 @@ def back_and_forth(frames: list[Frame], count: int) -> Iterator[Frame]:
         yield frames[place if place < len(frames) else period - place]
 
 
-def encode(bundle: Bundle, clip: Path, count: int, quality: int, size: int, sync: int) -> bytes:
-    """Encode one GOP of ``count`` frames, cropped to ``size`` columns at most."""
-    with open_reader(str(clip), limit=count) as reader:
-        frames = [np.ascontiguousarray(f[: size * 9 // 16, :size]) for f in reader]
-        info = reader.info
-    height, width, _ = frames[0].shape
-    info = VideoInfo(width, height, info.frame_rate, info.color, info.chroma)
+def measure(
+    bundle: Bundle,
+    legs: Iterable[Leg],
+    scenes: Sequence[Scene],
+    frames: int,
+    settings: EncoderSettings,
+    cache: Cache,
+) -> dict[str, Any]:
+    """Encode on the reference, which comes first, and compare every leg with it."""
+    references: dict[str, Reference] = {}
+
+    def compare(leg: Leg, engine: Engine) -> dict[str, Any]:
+        if not references:
+            for scene in scenes:
+                references[scene.name] = _reference(bundle, engine, scene, frames, settings)
+        reference = references[SMALL if leg.is_emulated else MAIN]
+        trace = record_trace(reference.trace.stream, engine, bundle=bundle, full_every=1)
+        return {"scene": reference.scene} | _drift_json(compare_traces(reference.trace, trace))
+
+    found, problems = run_on_legs(legs, cache, compare)
+    for leg in found:
+        if leg["available"] and not leg["symbols_equal"]:
+            problems.append(f"{leg['name']}: {leg['errors'][1] or 'other symbols'}")
+    main_reference = references[MAIN]
+    return {
+        "machine": machine_facts(),
+        "bundle": {"name": bundle.name, "digest": bundle.digest.hex()},
+        "clip": scenes[0].source,
+        "clip_frames": len(scenes[0].frames),
+        "sizes": {scene.name: [scene.info.width, scene.info.height] for scene in scenes},
+        "frames": frames,
+        "quality": bundle.manifest.defaults.quality
+        if settings.quality is None
+        else settings.quality,
+        "epsilon": main_reference.trace.info.epsilon,
+        "pixel_epsilon": bundle.manifest.defaults.pixel_epsilon,
+        "sync": settings.sync,
+        "reference": REFERENCE,
+        "streams": {
+            name: {
+                "bits_per_pixel": reference.bits_per_pixel,
+                "psnr_rgb_db": reference.psnr_rgb_db,
+                "sample_bits_per_frame": reference.sample_bits_per_frame,
+            }
+            for name, reference in references.items()
+        },
+        "passed": not problems,
+        "problems": problems,
+        "legs": found,
+    }
+
+
+def _drift_json(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain data, with a list over the frames for each figure."""
+    data = comparison.to_json()
+    frames = data.pop("per_frame")
+    for name in ("engines", "frames", "margin"):
+        del data[name]
+    return data | {
+        "max_by_frame": [float(f"{frame['max_difference']:.3g}") for frame in frames],
+        "sample_max_by_frame": [float(f"{frame['sample_max']:.3g}") for frame in frames],
+        "coded_flips_by_frame": [frame["coded_flips"] for frame in frames],
+    }
+
+
+def _reference(
+    bundle: Bundle, engine: Engine, scene: Scene, frames: int, settings: EncoderSettings
+) -> Reference:
     stream = io.BytesIO()
-    settings = EncoderSettings(quality=quality, keyint=0, sync=sync)
-    with open_engine(REFERENCE) as engine:
-        Encoder(bundle, engine, settings).encode(back_and_forth(frames, count), info, stream)
-    return stream.getvalue()
+    info = replace(scene.info, frame_count=frames)
+    encoder = Encoder(bundle, engine, settings)
+    report = encoder.encode(back_and_forth(scene.frames, frames), info, stream)
+    return Reference(
+        scene=scene.name,
+        trace=record_trace(stream.getvalue(), engine, bundle=bundle, full_every=1),
+        bits_per_pixel=report.bits_per_pixel,
+        psnr_rgb_db=report.psnr_rgb_db,
+        sample_bits_per_frame=report.bits["pixels"] / report.frames,
+    )
 
 
-def measure(bundle: Bundle, stream: bytes, engines: list[str]) -> list[dict[str, Any]]:
-    """Record every engine and compare it with the reference."""
-    with open_engine(REFERENCE) as engine:
-        reference = record_trace(stream, engine, bundle=bundle)
-    results = []
-    for spec in engines:
-        with open_engine(spec) as engine:
-            trace = record_trace(stream, engine, bundle=bundle)
-        results.append(compare_traces(reference, trace).to_json() | {"engine": spec})
-    return results
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Draw the largest differences of scale indices and of samples over the frame number."""
+    import matplotlib as mpl
 
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "drift"
+    from matplotlib import pyplot as plt
 
-def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Largest index difference, and largest sample difference, over the frame number."""
-    figure, axes = plt.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrained")
-    for result in results:
-        numbers = [f["frame"] for f in result["per_frame"]]
-        for axis, key in zip(axes, ("max_difference", "sample_max"), strict=True):
-            axis.plot(
-                numbers, [f[key] for f in result["per_frame"]], label=result["engine"], lw=0.9
-            )
-    axes[0].set_ylabel("scale index, max |difference|")
-    axes[1].set_ylabel("8-bit samples, max |difference|")
-    axes[1].set_xlabel("inter frames since the intra frame")
-    for axis in axes:
+    figure, axes = plt.subplots(2, 1, figsize=(9, 7), sharex=True, layout="constrained")
+    bounds = (record["epsilon"], record["pixel_epsilon"])
+    keys = ("max_by_frame", "sample_max_by_frame")
+    for axis, key, bound in zip(axes, keys, bounds, strict=True):
+        for leg in record["legs"]:
+            if not leg["available"] or leg["name"] == record["reference"]:
+                continue
+            values = [value or float("nan") for value in leg[key]]
+            style = EMULATED if leg["scene"] == SMALL else "-"
+            axis.plot(values, style, label=leg["name"], lw=0.8)
+        axis.axhline(bound, color="black", lw=1, ls=":", label="epsilon")
         axis.set_yscale("log")
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
-    figure.savefig(path)
+    axes[0].set_ylabel("scale index, max |difference|")
+    axes[1].set_ylabel("8-bit samples before rounding, max |difference|")
+    axes[1].set_xlabel("inter frames since the intra frame")
+    axes[0].legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.25))
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
-def markdown(record: dict[str, Any]) -> str:
-    """Table of the drift at some frame numbers."""
-    shown = [n for n in MILESTONES if n < record["frames"]] + [record["frames"] - 1]
-    head = " | ".join(f"frame {n}" for n in dict.fromkeys(shown))
+def markdown(record: dict[str, Any], picture: str) -> str:
+    """Tabulate the drift at some frame numbers."""
+    last = record["frames"] - 1
+    shown = sorted({number for number in (*MILESTONES, last) if number <= last})
+    sizes = {name: f"{width}x{height}" for name, (width, height) in record["sizes"].items()}
+    played = " back and forth" if record["frames"] > record["clip_frames"] else ""
+    clip = "made-up pictures" if record["clip"] == MADE_UP else record["clip"]
+    sync = f"every {record['sync']} frames" if record["sync"] else "none"
     lines = [
-        "# Drift along a long GOP",
+        "# Drift along a long GOP" + (" with sync frames" if record["sync"] else ""),
         "",
-        f"{record['clip']}, {record['width']}x{record['height']}, {record['frames']} frames, one "
-        f"intra frame, quality {record['quality']}, reference {REFERENCE}. Largest difference of a "
-        "scale index (recorded elements).",
+        f"{clip}{played}, {record['frames']} frames with one intra frame and no refresh, quality "
+        f"{record['quality']}, sync frames: {sync}. Encoded on `{record['reference']}`; largest "
+        f"difference of any scale index up to the frame shown. Epsilon of the stream: "
+        f"{record['epsilon']:.3g}. "
+        f"{'Every leg found the same symbols.' if record['passed'] else '**Failed.**'}",
         "",
-        f"| engine | {head} | largest | flips without calibration | symbols equal |",
-        "|---" * (len(dict.fromkeys(shown)) + 4) + "|",
+        f"| leg | size | {' | '.join(f'frame {n}' for n in shown)} | largest, in frame | mean "
+        "| flips without calibration | samples before rounding | symbols |",
+        "|---" * (len(shown) + 7) + "|",
     ]
-    for result in record["results"]:
-        cells = " | ".join(
-            f"{result['per_frame'][n]['max_difference']:.1e}"
-            if n < len(result["per_frame"])
-            else "-"
-            for n in dict.fromkeys(shown)
-        )
+    for leg in record["legs"]:
+        if not leg["available"]:
+            lines.append(f"| {leg['name']} | skipped: {leg['reason']} |" + " |" * (len(shown) + 5))
+            continue
+        drift = leg["max_by_frame"]
+        worst = f"{max(drift):.1e}, {drift.index(max(drift))}" if drift else "-"
+        cells = [f"{max(drift[: n + 1]):.1e}" if n < len(drift) else "-" for n in shown]
         lines.append(
-            f"| {result['engine']} | {cells} | {result['max_difference']:.1e} | "
-            f"{result['coded_flips']} | {'yes' if result['symbols_equal'] else 'NO'} |"
+            f"| {leg['name']} | {sizes[leg['scene']]} | {' | '.join(cells)} "
+            f"| {worst} | {leg['mean_difference']:.1e} "
+            f"| {leg['coded_flips']} | {max(leg['sample_max_by_frame'], default=0.0):.1e} "
+            f"| {'equal' if leg['symbols_equal'] else '**differ**'} |"
         )
-    return "\n".join([*lines, ""])
-
-
-def main() -> None:
-    """Parse arguments, measure, write JSON, Markdown and the plot."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-i", "--clip", type=Path, required=True)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix")
-    parser.add_argument("--bundle", default=None)
-    parser.add_argument("--frames", type=int, default=97)
-    parser.add_argument("--quality", type=int, default=32)
-    parser.add_argument("--size", type=int, default=256, help="columns; rows are 9/16 of it")
-    parser.add_argument("--sync", type=int, default=0)
-    parser.add_argument(
-        "--engines", nargs="+", default=["ort:cpu,opt=basic", "openvino:cpu", "torch:cpu"]
-    )
-    arguments = parser.parse_args()
-    bundle = open_bundle(arguments.bundle)
-    stream = encode(
-        bundle,
-        arguments.clip,
-        arguments.frames,
-        arguments.quality,
-        arguments.size,
-        arguments.sync,
-    )
-    record = {
-        "machine": machine_facts(),
-        "bundle": bundle.name,
-        "bundle_digest": bundle.digest.hex(),
-        "clip": arguments.clip.name,
-        "width": arguments.size,
-        "height": arguments.size * 9 // 16,
-        "frames": arguments.frames,
-        "quality": arguments.quality,
-        "sync": arguments.sync,
-        "results": measure(bundle, stream, arguments.engines),
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    arguments.output.with_suffix(".md").write_text(markdown(record))
-    plot(record["results"], arguments.output.with_suffix(".svg"))
+    stream = record["streams"][MAIN]
+    lines += [
+        "",
+        f"The {sizes[MAIN]} stream has {stream['bits_per_pixel']:.4f} bit per pixel and "
+        f"{stream['psnr_rgb_db']:.2f} dB; sync frames take "
+        f"{stream['sample_bits_per_frame']:.0f} bits a frame.",
+        "",
+        f"![drift over the frame number]({picture})",
+        "",
+    ]
+    return "\n".join([*lines, *(f"- {problem}" for problem in record["problems"])]) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
