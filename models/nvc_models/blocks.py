@@ -78,6 +78,32 @@ class SeparableBlock(nn.Module):
         return x + self.mix(x) if self.expansion else x
 
 
+class GatedBlock(nn.Module):
+    """Pointwise, depthwise 3x3, pointwise; then a pointwise pair whose halves gate each other.
+
+    The product of two linear halves is the only non-linearity of the second part (Chen et al.,
+    "Simple Baselines for Image Restoration", ECCV'22): no exponential differs between platforms.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spatial = nn.Sequential(
+            conv1x1(channels, channels),
+            nn.LeakyReLU(0.01),
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+            zero_init(conv1x1(channels, channels)),
+        )
+        self.expand = conv1x1(channels, 2 * channels)
+        self.shrink = zero_init(conv1x1(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
+        x = x + self.spatial(x)
+        value, gate = self.expand(x).chunk(2, 1)
+        y: Tensor = x + self.shrink(value * gate)
+        return y
+
+
 def residual_block(style: BlockStyle, channels: int) -> nn.Module:
     """Return one residual block of the given style."""
     return ResidualBlock(channels) if style == "conv" else SeparableBlock(channels)

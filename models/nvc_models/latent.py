@@ -170,12 +170,7 @@ class QualityGain(nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Map quality (B,), [0, 63], to gains (B, C, 1, 1)."""
-        anchors = self.log_gain.shape[0]
-        position = quality.float() * ((anchors - 1) / (QUALITIES - 1))
-        low = position.floor().clamp(0, anchors - 2).long()
-        weight = (position - low)[:, None]
-        log_gain = self.log_gain[low] * (1 - weight) + self.log_gain[low + 1] * weight
-        return torch.exp(log_gain)[:, :, None, None]
+        return torch.exp(_interpolate(self.log_gain, quality))[:, :, None, None]
 
     def table(self) -> Tensor:
         """Gains of every quality, float32 (64, C)."""
@@ -183,6 +178,32 @@ class QualityGain(nn.Module):
             quality = torch.arange(QUALITIES, device=self.log_gain.device)
             gains: Tensor = self(quality)
             return gains[:, :, 0, 0].float()
+
+
+class QualityBias(nn.Module):
+    """Offset per channel, interpolated over the quality index 0..63; starts at 0."""
+
+    def __init__(self, channels: int, anchors: int = 8) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(anchors, channels))
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """Map quality (B,), [0, 63], to offsets (B, C, 1, 1)."""
+        return _interpolate(self.bias, quality)[:, :, None, None]
+
+    def table(self) -> Tensor:
+        """Offsets of every quality, float32 (64, C)."""
+        with torch.no_grad():
+            return _interpolate(self.bias, torch.arange(QUALITIES, device=self.bias.device)).float()
+
+
+def _interpolate(anchors: Tensor, quality: Tensor) -> Tensor:
+    """Rows (B, C) between the rows of ``anchors`` (A, C), spread evenly over the qualities."""
+    last = anchors.shape[0] - 1
+    position = quality.float() * (last / (QUALITIES - 1))
+    low = position.floor().clamp(0, last - 1).long()
+    weight = (position - low)[:, None]
+    return anchors[low] * (1 - weight) + anchors[low + 1] * weight
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ for _module in ("onnx", "onnxscript", "torch"):
 
 import torch  # noqa: E402 - only where it is installed
 from exported_codec import Exported  # noqa: E402
-from tiny_codec import TINY, random_codec  # noqa: E402
+from tiny_codec import TINY_OF_EVERY_FAMILY, random_codec  # noqa: E402
 
 from nvc_export.bundle_writer import BundleOptions, bundle_from_codec  # noqa: E402
-from nvc_models.tian2023.graphs import graphs_from_model  # noqa: E402
+from nvc_models.families import graphs_from_model  # noqa: E402
 from nvc_runtime import Bundle  # noqa: E402
 from nvc_runtime.bundle import Defaults  # noqa: E402
 
@@ -36,10 +36,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session", params=sorted(TINY))
+@pytest.fixture(scope="session", params=sorted(TINY_OF_EVERY_FAMILY))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The codec of each style, with random weights, exported as an archive."""
-    model = random_codec(TINY[request.param], seed=5)
+    """The codec of each style and family, with random weights, exported as an archive."""
+    model = random_codec(TINY_OF_EVERY_FAMILY[request.param], seed=5)
     codec = graphs_from_model(model)
     options = BundleOptions(request.param, DEFAULTS, {"licence": "none"})
     path = tmp_path_factory.mktemp("bundle") / f"{request.param}.nvcb"

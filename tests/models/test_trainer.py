@@ -9,22 +9,25 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_codec import TINY, random_codec
+from tiny_codec import TINY, TINY_OF_EVERY_FAMILY, TINY_SWIFT, random_codec
 from training_clips import make_cache
 
 from nvc_errors import DamagedInputError, OutputError, UsageError
+from nvc_models.families import FAMILIES
+from nvc_models.swift import config as swift_presets
 from nvc_models.tian2023 import config as presets
 from nvc_models.training import checkpoint as ckpt
 from nvc_models.training import trainer as module
 from nvc_models.training.data import BatchShape, PackedClips
-from nvc_models.training.schedule import TASKS, Schedule, Stage, Task
-from nvc_models.training.tasks import STEPS, trained_parameters
+from nvc_models.training.schedule import Schedule
+from nvc_models.training.stage import Stage
+from nvc_models.training.task import Task
 from nvc_models.training.trainer import LOG_FILE, STATE_FILE, Trainer, TrainOptions, load_model
 
 TIMES = {"hours", "step_s", "images_per_s"}
 
 
-def stage(task: Task, steps: int = 3, **changes: Any) -> Stage:
+def stage(task: str, steps: int = 3, **changes: Any) -> Stage:
     frames = 1 if task == "intra" else 2
     first = Stage(f"{task}-stage", task, steps, 1, frames, 64, 1e-3, warmup_steps=2, ema=0.9)
     return replace(first, **changes)
@@ -43,6 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PackedClips:
 def tiny_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, config in TINY.items():
         monkeypatch.setitem(presets.PRESETS, name, config)
+    monkeypatch.setitem(swift_presets.PRESETS, TINY_SWIFT.name, TINY_SWIFT)
     monkeypatch.setattr(module, "START_SHAPE", BatchShape(4, 2, 64))
     monkeypatch.setattr(module, "START_BATCHES", 2)
 
@@ -177,6 +181,23 @@ def test_a_state_of_other_widths_is_refused(
         make(tmp_path, data).resume(whole / STATE_FILE)
 
 
+def test_a_state_that_names_no_family_is_of_the_first(
+    tmp_path: Path, data: PackedClips, whole: Path
+) -> None:
+    state = ckpt.load(whole / STATE_FILE)
+    assert state.metadata["fingerprint"].pop("family") == "tian2023"
+    ckpt.save(tmp_path / STATE_FILE, state)
+    make(tmp_path, data).resume()
+    assert load_model(tmp_path / STATE_FILE).config == TINY["tiny-separable"]
+
+
+def test_a_swift_codec_is_trained_and_loaded(tmp_path: Path, data: PackedClips) -> None:
+    stages = (stage("intra"), stage("inter", frames=3), stage("joint", intra_weight=0.2))
+    make(tmp_path, data, Schedule(TINY_SWIFT.name, 3, stages)).run()
+    assert [line["stage"] for line in log_of(tmp_path)][::3] == [s.name for s in stages]
+    assert load_model(tmp_path / STATE_FILE).config == TINY_SWIFT
+
+
 @pytest.mark.parametrize("lost", ["fingerprint", "step", "elapsed_s", "weights"])
 def test_an_incomplete_state_is_damaged(
     tmp_path: Path, data: PackedClips, whole: Path, lost: str
@@ -200,17 +221,27 @@ def test_a_run_in_an_impossible_folder_is_an_output_error(
         make(tmp_path / "file" / "run", data).run()
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
-@pytest.mark.parametrize("task", TASKS)
+TASKS = [
+    pytest.param(family.tasks[task], task, preset, id=f"{preset} {task}")
+    for family, presets_of_family in (
+        (FAMILIES["tian2023"], TINY),
+        (FAMILIES["swift"], [TINY_SWIFT.name]),
+    )
+    for preset in sorted(presets_of_family)
+    for task in family.tasks
+]
+
+
+@pytest.mark.parametrize(("task", "task_name", "name"), TASKS)
 def test_every_task_gives_gradients_to_what_it_trains_and_nothing_else(
-    data: PackedClips, task: Task, name: str
+    data: PackedClips, task: Task, task_name: str, name: str
 ) -> None:
-    model = random_codec(TINY[name]).train()
-    trained = {id(p) for p in trained_parameters(model, task)}
+    model = random_codec(TINY_OF_EVERY_FAMILY[name]).train()
+    trained = {id(p) for p in task.parameters(model)}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trained)
     frames = module.SequenceSampler(data, photo_share=0.0, seed=1).batch(0, BatchShape(2, 2, 64))
-    result = STEPS[task](model, frames, stage(task))
+    result = task.step(model, frames, stage(task_name))
     result.loss.backward()
     touched = {id(p) for p in model.parameters() if p.grad is not None}
     assert touched <= trained
@@ -232,5 +263,5 @@ def test_the_averaged_weights_of_a_run_are_loaded(whole: Path) -> None:
 
 def test_a_checkpoint_of_something_else_is_no_codec(tmp_path: Path) -> None:
     ckpt.save(tmp_path / "x.safetensors", ckpt.Checkpoint({"model.a": torch.zeros(1)}, {}))
-    with pytest.raises(DamagedInputError, match="no Tian-2023 codec"):
+    with pytest.raises(DamagedInputError, match="no codec of a known family"):
         load_model(tmp_path / "x.safetensors")

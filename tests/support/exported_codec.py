@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from nvc_export.bundle_writer import BundleOptions
 from nvc_models.graph import CodecGraphs
-from nvc_models.tian2023 import Tian2023
 from nvc_runtime import Bundle
 
 
@@ -14,7 +15,7 @@ from nvc_runtime import Bundle
 class Exported:
     """A codec, its cut into graphs, and the bundle made of it."""
 
-    model: Tian2023
+    model: nn.Module
     codec: CodecGraphs
     bundle: Bundle
     options: BundleOptions

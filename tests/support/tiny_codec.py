@@ -6,9 +6,15 @@ of the preset for machines without a GPU (features at 1/4, warped frame, analyti
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from nvc_models.latent import LatentModel, QualityBias
+from nvc_models.swift import InterConfig as SwiftInterConfig
+from nvc_models.swift import IntraConfig as SwiftIntraConfig
+from nvc_models.swift import Swift, SwiftConfig
 from nvc_models.tian2023 import InterConfig, IntraConfig, Tian2023, Tian2023Config
 
 TINY_SEPARABLE = Tian2023Config(
@@ -83,13 +89,39 @@ TINY_CONV = Tian2023Config(
     ),
 )
 
+TINY_SWIFT = SwiftConfig(
+    name="tiny-swift",
+    intra=SwiftIntraConfig(
+        width=12,
+        latent=8,
+        hyper=4,
+        entropy_width=8,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        deep_blocks=1,
+    ),
+    inter=SwiftInterConfig(
+        width=10,
+        latent=6,
+        hyper=4,
+        entropy_width=8,
+        context_blocks=1,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        deep_blocks=1,
+    ),
+)
+
 TINY = {config.name: config for config in (TINY_SEPARABLE, TINY_CONV)}
+"""Tiny codecs of the Tian-2023 family."""
+
+TINY_OF_EVERY_FAMILY: dict[str, Any] = {**TINY, TINY_SWIFT.name: TINY_SWIFT}
 
 
-def random_codec(config: Tian2023Config, seed: int = 0) -> Tian2023:
+def random_codec(config: Any, seed: int = 0) -> Any:
     """Return a codec in evaluation mode without a silent layer: zeros would hide mistakes."""
     torch.manual_seed(seed)
-    codec = Tian2023(config)
+    codec = Swift(config) if isinstance(config, SwiftConfig) else Tian2023(config)
     with torch.no_grad():
         for module in codec.modules():
             if isinstance(module, nn.Conv2d):
@@ -98,9 +130,11 @@ def random_codec(config: Tian2023Config, seed: int = 0) -> Tian2023:
                 assert module.bias is not None
                 if not module.bias.any():
                     nn.init.uniform_(module.bias, -0.1, 0.1)
-        for latent in (codec.intra.latent, codec.inter.motion.latent, codec.inter.latent):
-            last = latent.hyper_encoder[-1]
-            nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would all round to zero
+            elif isinstance(module, LatentModel):
+                last = module.hyper_encoder[-1]
+                nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would round to zero
+            elif isinstance(module, QualityBias):
+                nn.init.uniform_(module.bias, -0.1, 0.1)
     return codec.eval()
 
 

@@ -60,7 +60,7 @@ def bundle(
         check_bundle_output,
         round_weights_to_half,
     )
-    from nvc_models.tian2023.graphs import graphs_from_model
+    from nvc_models.families import graphs_from_model
     from nvc_models.training.trainer import load_model
     from nvc_runtime.bundle import Bundle, Defaults
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def profile(
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="NAME", help="lite, paper or full.")
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="lite, paper, full, swift-s, swift-m."),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="STATE", help="Codec of a checkpoint.")
@@ -30,18 +31,17 @@ def profile(
     """Count parameters and multiply-accumulate operations, encoder and decoder apart."""
     from nvc_errors import UsageError
     from nvc_export.complexity import complexity_from_codec, padded_pixels
-    from nvc_models.tian2023 import Tian2023
-    from nvc_models.tian2023 import preset as config_from_name
-    from nvc_models.tian2023.graphs import graphs_from_model
+    from nvc_models.families import family_from_preset, graphs_from_model
     from nvc_models.training.trainer import load_model
 
     width, height = _parse_size(size)
     if (preset is None) == (checkpoint is None):
         raise UsageError("give either --preset or --checkpoint")
     if checkpoint is not None:
-        model = load_model(checkpoint)
+        model: Any = load_model(checkpoint)
     else:
-        model = Tian2023(config_from_name(str(preset))).eval()
+        family = family_from_preset(str(preset))
+        model = family.model(family.presets[str(preset)]).eval()
     codec = graphs_from_model(model)
     costs = complexity_from_codec(codec)
     pixels = padded_pixels(width, height, codec.alignment)

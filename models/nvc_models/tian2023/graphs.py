@@ -12,67 +12,34 @@ import torch
 from torch import Tensor, nn
 
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
-from nvc_models.latent import LatentModel, merge_checkerboard, split_checkerboard
+from nvc_models.latent_graphs import (
+    LATENT_STRIDE,
+    PRIOR_OUTPUTS,
+    PriorGraph,
+    decoded_from,
+    latent_graphs,
+    latent_hat,
+    latent_shapes,
+    latent_steps,
+)
 from nvc_models.tian2023.codec import Tian2023
-from nvc_models.tian2023.config import ALIGNMENT, LATENT_STRIDE
+from nvc_models.tian2023.config import ALIGNMENT
 from nvc_models.tian2023.inter import InterModel
 from nvc_models.tian2023.intra import IntraModel
 
-HYPER_STRIDE = 64
-
-
-class _Prior(nn.Module):
-    """Hyperlatent and further priors -> fused parameters, step, index and mean of part 0."""
-
-    def __init__(self, latent: LatentModel) -> None:
-        super().__init__()
-        self.latent = latent
-
-    def forward(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        fused = self.latent.fuse(z, *priors)
-        step, index, mean = self.latent.part_0(fused)
-        return fused, step, index, mean
-
 
 class _ContextPrior(nn.Module):
-    """As :class:`_Prior`, with the temporal prior taken from the coarsest context."""
+    """As :class:`PriorGraph`, with the temporal prior taken from the coarsest context."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.prior, self.temporal = _Prior(model.latent), model.temporal_prior
+        self.prior, self.temporal = PriorGraph(model.latent), model.temporal_prior
 
     def forward(
         self, z: Tensor, c3: Tensor, y_ref: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.prior(z, self.temporal(c3), y_ref)
         return outputs
-
-
-class _Quantize(nn.Module):
-    """Symbols of one part: round((y / step)_part - mean)."""
-
-    def __init__(self, part: int) -> None:
-        super().__init__()
-        self.part = part
-
-    def forward(self, y: Tensor, step: Tensor, mean: Tensor) -> Tensor:
-        return torch.round(split_checkerboard(y / step)[self.part] - mean)
-
-
-class _Spatial(nn.Module):
-    """What part 0 tells about part 1: its index and mean."""
-
-    def __init__(self, latent: LatentModel) -> None:
-        super().__init__()
-        self.latent = latent
-
-    def forward(self, symbols: Tensor, mean: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-        index, mean_1 = self.latent.part_1(symbols + mean, fused)
-        return index, mean_1
-
-
-def _latent_hat(s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor) -> Tensor:
-    return merge_checkerboard(s0 + m0, s1 + m1) * step
 
 
 class _IntraAnalysis(nn.Module):
@@ -95,7 +62,7 @@ class _IntraSynthesis(nn.Module):
     def forward(
         self, s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor, gain: Tensor
     ) -> tuple[Tensor, Tensor]:
-        frame = self.intra.decode(_latent_hat(s0, m0, s1, m1, step), gain).clamp(0.0, 1.0)
+        frame = self.intra.decode(latent_hat(s0, m0, s1, m1, step), gain).clamp(0.0, 1.0)
         return frame, self.adapt(frame)
 
 
@@ -129,7 +96,7 @@ class _MotionContext(nn.Module):
         frame: Tensor,
         feature: Tensor,
     ) -> tuple[Tensor, ...]:
-        motion_hat = _latent_hat(s0, m0, s1, m1, step)
+        motion_hat = latent_hat(s0, m0, s1, m1, step)
         flow = self.motion.decode(motion_hat, gain)
         c1, c2, c3, prediction = self.context(frame, feature, flow)
         if self.with_prediction:
@@ -150,7 +117,7 @@ class _MotionContextWithoutFrame(_MotionContext):
         gain: Tensor,
         feature: Tensor,
     ) -> tuple[Tensor, ...]:
-        motion_hat = _latent_hat(s0, m0, s1, m1, step)
+        motion_hat = latent_hat(s0, m0, s1, m1, step)
         flow = self.motion.decode(motion_hat, gain)
         return (motion_hat, *self.context.contexts(feature, flow))
 
@@ -193,70 +160,9 @@ class _InterSynthesis(nn.Module):
         c3: Tensor,
         prediction: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y_hat = _latent_hat(s0, m0, s1, m1, step)
+        y_hat = latent_hat(s0, m0, s1, m1, step)
         frame, feature = self.decoder(y_hat * gain, prediction, c1, c2, c3)
         return frame.clamp(0.0, 1.0), feature, y_hat
-
-
-def _coded(prefix: str) -> list[str]:
-    """Tensors from which a decoded latent is rebuilt."""
-    return [f"{prefix}_0", f"{prefix}_0_mean", f"{prefix}_1", f"{prefix}_1_mean", f"{prefix}_step"]
-
-
-def _latent_graphs(prefix: str, latent: LatentModel) -> list[CodecGraph]:
-    """Graphs between the coding points of one latent (its prior graph excluded)."""
-    mean_0, fused, step = f"{prefix}_0_mean", f"{prefix}_fused", f"{prefix}_step"
-    return [
-        CodecGraph(
-            f"{prefix}_quantize_0", _Quantize(0), [f"{prefix}_y", step, mean_0], [f"{prefix}_0"]
-        ),
-        CodecGraph(
-            f"{prefix}_spatial",
-            _Spatial(latent),
-            [f"{prefix}_0", mean_0, fused],
-            [f"{prefix}_1_index", f"{prefix}_1_mean"],
-        ),
-        CodecGraph(
-            f"{prefix}_quantize_1",
-            _Quantize(1),
-            [f"{prefix}_y", step, f"{prefix}_1_mean"],
-            [f"{prefix}_1"],
-        ),
-    ]
-
-
-def _latent_shapes(prefix: str, latent: LatentModel) -> dict[str, TensorShape]:
-    c, n = latent.config.channels, latent.config.hyper_channels
-    half, full = TensorShape(c // 2, LATENT_STRIDE), TensorShape(c, LATENT_STRIDE)
-    shapes = {f"{prefix}_y": full, f"{prefix}_step": full}
-    shapes[f"{prefix}_z"] = TensorShape(n, HYPER_STRIDE)
-    shapes[f"{prefix}_fused"] = TensorShape(3 * c, LATENT_STRIDE)
-    for part in (0, 1):
-        for suffix in ("", "_index", "_mean"):
-            shapes[f"{prefix}_{part}{suffix}"] = half
-    return shapes
-
-
-def _latent_steps(prefix: str, prior_graph: str, hyper: str, section: str) -> list[dict[str, str]]:
-    """Coding steps of one latent: hyperlatent, part 0, part 1."""
-    steps = [
-        {"code": f"{prefix}_z", "section": hyper, "prior": "factorized", "tables": f"{prefix}_z"},
-        {"run": prior_graph},
-    ]
-    for part in (0, 1):
-        if part:
-            steps.append({"run": f"{prefix}_spatial"})
-        steps.append({"run": f"{prefix}_quantize_{part}", "side": "encode"})
-        steps.append(
-            {
-                "code": f"{prefix}_{part}",
-                "section": section,
-                "prior": "scale",
-                "index": f"{prefix}_{part}_index",
-                "tables": "scale",
-            }
-        )
-    return steps
 
 
 def graphs_from_model(codec: Tian2023) -> CodecGraphs:
@@ -265,8 +171,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
     warp_frame = inter.config.warp_frame
     prediction = ["prediction"] if warp_frame else []
     contexts = ["c1", "c2", "c3"]
-    motion_context: list[str] = [*_coded("motion"), "motion_decode_gain"]
-    prior_outputs = ["fused", "step", "0_index", "0_mean"]
+    motion_context: list[str] = [*decoded_from("motion"), "motion_decode_gain"]
     graphs = [
         CodecGraph(
             "intra_analysis",
@@ -276,15 +181,15 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
         ),
         CodecGraph(
             "intra_prior",
-            _Prior(intra.latent),
+            PriorGraph(intra.latent),
             ["intra_z"],
-            [f"intra_{o}" for o in prior_outputs],
+            [f"intra_{o}" for o in PRIOR_OUTPUTS],
         ),
-        *_latent_graphs("intra", intra.latent),
+        *latent_graphs("intra", intra.latent),
         CodecGraph(
             "intra_synthesis",
             _IntraSynthesis(codec),
-            [*_coded("intra"), "intra_decode_gain"],
+            [*decoded_from("intra"), "intra_decode_gain"],
             ["decoded", "feature"],
         ),
         CodecGraph("reference", inter.adapt, ["exact_frame"], ["feature"]),
@@ -296,11 +201,11 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
         ),
         CodecGraph(
             "motion_prior",
-            _Prior(inter.motion.latent),
+            PriorGraph(inter.motion.latent),
             ["motion_z", "ref_motion"],
-            [f"motion_{o}" for o in prior_outputs],
+            [f"motion_{o}" for o in PRIOR_OUTPUTS],
         ),
-        *_latent_graphs("motion", inter.motion.latent),
+        *latent_graphs("motion", inter.motion.latent),
         CodecGraph(
             "motion_context",
             _MotionContext(inter) if warp_frame else _MotionContextWithoutFrame(inter),
@@ -317,13 +222,13 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "context_prior",
             _ContextPrior(inter),
             ["context_z", "c3", "ref_y"],
-            [f"context_{o}" for o in prior_outputs],
+            [f"context_{o}" for o in PRIOR_OUTPUTS],
         ),
-        *_latent_graphs("context", inter.latent),
+        *latent_graphs("context", inter.latent),
         CodecGraph(
             "inter_synthesis",
             _InterSynthesis(inter),
-            [*_coded("context"), "context_decode_gain", *contexts, *prediction],
+            [*decoded_from("context"), "context_decode_gain", *contexts, *prediction],
             ["decoded", "feature", "context_hat"],
         ),
     ]
@@ -351,7 +256,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
 
 def _tensors(codec: Tian2023) -> dict[str, TensorShape]:
     inter = codec.inter
-    w1, w2, w3 = inter.config.widths
+    w1, w2, w3 = inter.context_channels
     s = inter.config.stem_stride
     latent = TensorShape(inter.config.latent, LATENT_STRIDE)
     motion = TensorShape(inter.config.motion_latent, LATENT_STRIDE)
@@ -376,7 +281,7 @@ def _tensors(codec: Tian2023) -> dict[str, TensorShape]:
         ("motion", inter.motion.latent),
         ("context", inter.latent),
     ):
-        shapes |= _latent_shapes(prefix, model)
+        shapes |= latent_shapes(prefix, model)
     return shapes
 
 
@@ -385,7 +290,7 @@ def _programs() -> dict[str, Any]:
         "intra": {
             "steps": [
                 {"run": "intra_analysis", "side": "encode"},
-                *_latent_steps("intra", "intra_prior", "hyper", "intra"),
+                *latent_steps("intra", "intra_prior", "hyper", "intra"),
                 {"run": "intra_synthesis"},
             ],
             "output": "decoded",
@@ -399,10 +304,10 @@ def _programs() -> dict[str, Any]:
         "inter": {
             "steps": [
                 {"run": "motion_analysis", "side": "encode"},
-                *_latent_steps("motion", "motion_prior", "motion_hyper", "motion"),
+                *latent_steps("motion", "motion_prior", "motion_hyper", "motion"),
                 {"run": "motion_context"},
                 {"run": "context_analysis", "side": "encode"},
-                *_latent_steps("context", "context_prior", "hyper", "context"),
+                *latent_steps("context", "context_prior", "hyper", "context"),
                 {"run": "inter_synthesis"},
             ],
             "output": "decoded",

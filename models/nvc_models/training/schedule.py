@@ -8,76 +8,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from nvc_errors import UsageError
-
-Task = Literal["intra", "flow", "motion", "inter", "joint", "calibrate"]
-RoundingName = Literal["noise", "hard"]
-
-TASKS: tuple[Task, ...] = get_args(Task)
-MIN_FRAMES: dict[Task, int] = {
-    "intra": 1,
-    "flow": 2,
-    "motion": 2,
-    "inter": 2,
-    "joint": 2,
-    "calibrate": 2,
-}
-"""Shortest sequence a task can be trained on."""
-CROP_MULTIPLE = 64
-"""Crops are whole multiples of the codecs' alignment."""
-
-_COUNTS = ("steps", "batch", "frames", "crop")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: what is trained, for how long, on what.
-
-    Raises :class:`UsageError` for a task that does not exist and for numbers out of range.
-    """
-
-    name: str
-    task: Task
-    steps: int
-    batch: int
-    frames: int
-    crop: int
-    learning_rate: float
-    final_learning_rate: float = 1e-6
-    warmup_steps: int = 50
-    rounding: RoundingName = "noise"
-    skip_level: int = -1
-    photo_share: float = 0.2
-    later_weight: float = 0.0
-    clip_norm: float = 1.0
-    ema: float = 0.998
-
-    def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise UsageError(
-                f"stage {self.name!r}: unknown task {self.task!r}; known: {', '.join(TASKS)}"
-            )
-        if self.rounding not in get_args(RoundingName):
-            raise UsageError(
-                f"stage {self.name!r}: rounding is {self.rounding!r}, expected noise or hard"
-            )
-        for key in _COUNTS:
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(
-                    f"stage {self.name!r}: {key} is {value!r}, expected a whole number above 0"
-                )
-        if self.frames < MIN_FRAMES[self.task]:
-            raise UsageError(
-                f"stage {self.name!r}: task {self.task!r} needs at least "
-                f"{MIN_FRAMES[self.task]} frames, found {self.frames}"
-            )
-        if self.crop % CROP_MULTIPLE:
-            raise UsageError(
-                f"stage {self.name!r}: crop is {self.crop}, expected a multiple of {CROP_MULTIPLE}"
-            )
+from nvc_models.families import family_from_preset
+from nvc_models.training.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -111,7 +46,27 @@ class Schedule:
             raise UsageError(f"{path}: no [[stage]] found")
         defaults: dict[str, Any] = data.get("defaults", {})
         stages = tuple(_stage_from_table(path, defaults | item) for item in items)
-        return Schedule(data["preset"], seed, stages)
+        schedule = Schedule(data["preset"], seed, stages)
+        try:
+            schedule.check()
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+        return schedule
+
+    def check(self) -> None:
+        """Raise :class:`UsageError` if the preset is unknown or has no such tasks."""
+        tasks = family_from_preset(self.preset).tasks
+        for stage in self.stages:
+            if stage.task not in tasks:
+                raise UsageError(
+                    f"stage {stage.name!r}: unknown task {stage.task!r} of preset "
+                    f"{self.preset!r}; known: {', '.join(tasks)}"
+                )
+            if stage.frames < tasks[stage.task].min_frames:
+                raise UsageError(
+                    f"stage {stage.name!r}: task {stage.task!r} needs at least "
+                    f"{tasks[stage.task].min_frames} frames, found {stage.frames}"
+                )
 
 
 def _stage_from_table(path: Path, table: dict[str, Any]) -> Stage:

@@ -22,22 +22,19 @@ import torch
 from torch import Tensor, nn
 
 from nvc_errors import DamagedInputError, OutputError, UsageError
-from nvc_models.tian2023 import Tian2023, Tian2023Config, preset
-from nvc_models.tian2023.initialize import (
-    initialize_inter,
-    initialize_intra,
-    initialize_motion,
-    supports_analytic_start,
-)
+from nvc_models.families import FAMILIES, family_from_preset
 from nvc_models.training import checkpoint as ckpt
 from nvc_models.training.data import BatchShape, PackedClips, SequenceSampler
-from nvc_models.training.schedule import Schedule, Stage
-from nvc_models.training.tasks import STEPS, StepResult, trained_parameters
+from nvc_models.training.losses import StepResult
+from nvc_models.training.schedule import Schedule
+from nvc_models.training.stage import Stage
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.ndjson"
 START_SHAPE, START_BATCHES = BatchShape(16, 2, 256), 4
 """What an analytic start is computed from."""
+FIRST_FAMILY = "tian2023"
+"""Family of the checkpoints that name none."""
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
@@ -89,8 +86,10 @@ class Trainer:
         self.schedule, self.data, self.options = schedule, data, options
         self._on_log = on_log
         self._stop = threading.Event()
+        schedule.check()
+        self.family = family_from_preset(schedule.preset)
         torch.manual_seed(schedule.seed)
-        self.model = Tian2023(preset(schedule.preset))
+        self.model: Any = self.family.model(self.family.presets[schedule.preset])
         self.stage_number, self.step, self.total_steps = 0, 0, 0
         self.elapsed_s = 0.0
         self.optimizer: torch.optim.AdamW | None = None
@@ -100,7 +99,11 @@ class Trainer:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between a checkpoint and its resumption."""
-        return {"seed": self.schedule.seed, "config": self.model.config.to_json()}
+        return {
+            "seed": self.schedule.seed,
+            "family": self.family.name,
+            "config": self.model.config.to_json(),
+        }
 
     @property
     def finished(self) -> bool:
@@ -118,7 +121,7 @@ class Trainer:
         state = ckpt.load(path)
         expected = json.loads(json.dumps(self.fingerprint))
         try:
-            found = state.metadata["fingerprint"]
+            found = {"family": FIRST_FAMILY} | state.metadata["fingerprint"]
             position = {key: int(state.metadata[key]) for key in ("stage", "step", "total_steps")}
             elapsed_s = float(state.metadata["elapsed_s"])
         except (KeyError, TypeError, ValueError) as error:
@@ -173,27 +176,19 @@ class Trainer:
         self.save()
 
     def _start_stage(self, stage: Stage) -> None:
-        """Analytic starts, before the first step of the stage that first trains a part."""
-        if not supports_analytic_start(self.model):
-            return
+        """Run the analytic start of the task, before the first step of its first stage."""
+        start = self.family.tasks[stage.task].start
         first = next(s for s in self.schedule.stages if s.task == stage.task)
-        if first is not stage:
+        if start is None or first is not stage:
             return
         sampler = SequenceSampler(self.data, photo_share=0.0, seed=self.schedule.seed + 1)
         frames = torch.cat([sampler.batch(i, START_SHAPE) for i in range(START_BATCHES)])
         frames = frames.to(self.options.device)
-        if stage.task == "intra":
-            initialize_intra(self.model.intra, frames[:, 0])
-        elif stage.task == "motion":
-            with torch.no_grad():
-                flow = self.model.inter.estimate_flow(frames[:, 1], frames[:, 0])
-            initialize_motion(self.model.inter.motion, flow)
-        elif stage.task == "inter":
-            initialize_inter(self.model.inter, frames[:, 1], frames[:, 0])
-        self.ema = {}
+        if start(self.model, frames):
+            self.ema = {}
 
     def _make_optimizer(self, stage: Stage) -> None:
-        self.parameters = trained_parameters(self.model, stage.task)
+        self.parameters = self.family.tasks[stage.task].parameters(self.model)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         for parameter in self.parameters:
@@ -265,7 +260,7 @@ class Trainer:
         self.model.train()
         device = self.options.device.split(":", maxsplit=1)[0]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.options.bfloat16):
-            result = STEPS[stage.task](self.model, frames, stage)
+            result = self.family.tasks[stage.task].step(self.model, frames, stage)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(result.loss)
         norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip_norm)
@@ -329,19 +324,21 @@ class Trainer:
         )
 
 
-def load_model(path: Path, *, ema: bool = True) -> Tian2023:
-    """Return the model of a checkpoint, in evaluation mode, FP32 on the CPU.
+def load_model(path: Path, *, ema: bool = True) -> nn.Module:
+    """Return the model of a checkpoint, in evaluation mode, FP32 on the CPU; it has a ``config``.
 
     ``ema``: take the averaged weights, if there are any. Raises :class:`DamagedInputError` if the
-    file is no checkpoint of this family.
+    file is no checkpoint of a known family.
     """
     state = ckpt.load(path)
     try:
-        model = Tian2023(Tian2023Config.from_json(state.metadata["fingerprint"]["config"]))
+        fingerprint = state.metadata["fingerprint"]
+        family = FAMILIES[fingerprint.get("family", FIRST_FAMILY)]
+        model = family.model(family.config_from_json(fingerprint["config"]))
         weights = state.section("ema" if ema and state.section("ema") else "model")
         model.load_state_dict({k: v.float() for k, v in weights.items()})
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise DamagedInputError(f"{path} holds no Tian-2023 codec: {error}") from error
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+        raise DamagedInputError(f"{path} holds no codec of a known family: {error}") from error
     return model.eval()
 
 

@@ -1,0 +1,75 @@
+"""Analytic starts of linear layers: principal axes, identities, scales from statistics."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nvc_models.latent import INDEX_CENTRE, INDEX_GAIN, LEVELS, LatentModel
+
+QUIET_HYPERLATENT = 0.2
+"""Hyperlatents start small: they cost little until training finds a use for them."""
+
+
+def set_identity(conv: nn.Module, columns: dict[int, float]) -> None:
+    """Make a pointwise convolution copy channel blocks: start column -> factor."""
+    assert isinstance(conv, nn.Conv2d)
+    nn.init.zeros_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    for start, factor in columns.items():
+        for i in range(min(conv.out_channels, conv.in_channels - start)):
+            conv.weight.data[i, start + i] = factor
+
+
+def principal_pair(x: Tensor, down: nn.Module, up: nn.Module) -> Tensor:
+    """Set a 2x2 stride-2 convolution to the principal axes of ``x``, ``up`` to their transpose."""
+    assert isinstance(down, nn.Conv2d)
+    assert isinstance(up, nn.Conv2d)
+    blocks = F.pixel_unshuffle(x, 2)
+    flat = blocks.transpose(0, 1).flatten(1).double()
+    covariance = flat @ flat.T / flat.shape[1]
+    _, vectors = torch.linalg.eigh(covariance)
+    axes = vectors.flip(1).T[: down.out_channels].float()
+    rows = axes.shape[0]
+    nn.init.zeros_(down.weight)
+    nn.init.zeros_(up.weight)
+    for conv in (down, up):
+        assert conv.bias is not None
+        nn.init.zeros_(conv.bias)
+    down.weight.data[:rows] = axes.reshape(rows, down.in_channels, 2, 2)
+    up.weight.data[:, :rows, 0, 0] = axes.T
+    return F.conv2d(x, down.weight, down.bias, stride=2)
+
+
+def principal_axes(x: Tensor, count: int) -> Tensor:
+    """First principal axes of the channels of ``x`` (N, C, h, w), as rows (count, C)."""
+    flat = x.transpose(0, 1).flatten(1).double()
+    _, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
+    axes: Tensor = vectors.flip(1).T[:count].float()
+    return axes
+
+
+def set_matrix(conv: nn.Module, matrix: Tensor) -> None:
+    """Make a pointwise convolution a plain matrix (out, in)."""
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    conv.weight.data[:, :, 0, 0] = matrix
+
+
+def start_scales(latent: LatentModel, y: Tensor) -> None:
+    """Set the bias of the scale index from the standard deviation of each channel of ``y``."""
+    sigma = y.transpose(0, 1).flatten(1).std(1).clamp(LEVELS.sigma_min, LEVELS.sigma_max)
+    index = (torch.log(sigma) - math.log(LEVELS.sigma_min)) / LEVELS.step
+    last = latent.fusion[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    c = latent.config.channels
+    last.bias.data[c : 2 * c] = (index - INDEX_CENTRE) / INDEX_GAIN
+    quiet = latent.hyper_encoder[-1]
+    assert isinstance(quiet, nn.Conv2d)
+    quiet.weight.data *= QUIET_HYPERLATENT

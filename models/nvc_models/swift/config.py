@@ -1,0 +1,111 @@
+"""Widths of the swift family."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nvc_errors import UsageError
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class IntraConfig:
+    """Intra model: ``width`` channels at 1/8, ``latent`` at 1/16; blocks at each of the two."""
+
+    width: int
+    latent: int
+    hyper: int
+    entropy_width: int
+    encoder_blocks: int
+    decoder_blocks: int
+    deep_blocks: int
+
+
+@dataclass(frozen=True)
+class InterConfig:
+    """Inter model: as :class:`IntraConfig`, with blocks on the feature it refers to."""
+
+    width: int
+    latent: int
+    hyper: int
+    entropy_width: int
+    context_blocks: int
+    encoder_blocks: int
+    decoder_blocks: int
+    deep_blocks: int
+
+
+@dataclass(frozen=True)
+class SwiftConfig:
+    """A whole codec: one intra and one inter model."""
+
+    name: str
+    intra: IntraConfig
+    inter: InterConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a checkpoint or a manifest."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> SwiftConfig:
+        """Inverse of :meth:`to_json`."""
+        return SwiftConfig(data["name"], IntraConfig(**data["intra"]), InterConfig(**data["inter"]))
+
+
+SWIFT_S = SwiftConfig(
+    name="swift-s",
+    intra=IntraConfig(
+        width=80,
+        latent=192,
+        hyper=32,
+        entropy_width=128,
+        encoder_blocks=2,
+        decoder_blocks=3,
+        deep_blocks=1,
+    ),
+    inter=InterConfig(
+        width=64,
+        latent=160,
+        hyper=32,
+        entropy_width=128,
+        context_blocks=2,
+        encoder_blocks=2,
+        decoder_blocks=3,
+        deep_blocks=1,
+    ),
+)
+
+SWIFT_M = SwiftConfig(
+    name="swift-m",
+    intra=IntraConfig(
+        width=96,
+        latent=256,
+        hyper=64,
+        entropy_width=192,
+        encoder_blocks=3,
+        decoder_blocks=3,
+        deep_blocks=1,
+    ),
+    inter=InterConfig(
+        width=96,
+        latent=192,
+        hyper=64,
+        entropy_width=192,
+        context_blocks=3,
+        encoder_blocks=3,
+        decoder_blocks=3,
+        deep_blocks=1,
+    ),
+)
+
+PRESETS = {c.name: c for c in (SWIFT_S, SWIFT_M)}
+
+
+def preset(name: str) -> SwiftConfig:
+    """Return a preset by name; raise :class:`UsageError` listing the known ones."""
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}; known: {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]

@@ -1,0 +1,85 @@
+"""Training tasks of the swift family: each maps a batch of sequences to a loss and figures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nvc_models.rate import lagrangian
+from nvc_models.swift.codec import Swift
+from nvc_models.swift.initialize import initialize_inter, initialize_intra
+from nvc_models.training.losses import (
+    StepResult,
+    as_float,
+    bits_per_pixel,
+    mean_squared_error,
+    psnr_db,
+    random_quality,
+)
+from nvc_models.training.stage import Stage
+from nvc_models.training.task import Task, Tasks
+
+
+def _intra_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
+    """Return lambda * MSE + bits per pixel of single frames; frames (B, 1, 3, H, W)."""
+    frame = frames[:, 0]
+    quality = random_quality(frame.shape[0], frame.device)
+    result = model.intra(frame, quality, rounding=stage.rounding, skip_level=stage.skip_level)
+    mse, bpp = mean_squared_error(result.frame, frame), bits_per_pixel(result.latent, frame)
+    loss = (lagrangian(quality) * mse + bpp).mean()
+    return StepResult(
+        loss,
+        {"bpp": as_float(bpp), "psnr": psnr_db(mse), "index": as_float(result.latent.index)},
+    )
+
+
+def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
+    """Code a GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model."""
+    joint = stage.task in ("joint", "calibrate")
+    quality = random_quality(frames.shape[0], frames.device)
+    weight = lagrangian(quality)
+    options = {"rounding": stage.rounding, "skip_level": stage.skip_level}
+    with torch.set_grad_enabled(joint):
+        model.intra.train(joint)
+        intra = model.intra(frames[:, 0], quality, **options)
+    reference = model.inter.reference_from_frame(intra.frame.clamp(0.0, 1.0))
+    loss = torch.zeros((), device=frames.device)
+    count = frames.shape[1] - 1
+    bpp = psnr = 0.0
+    for t in range(1, count + 1):
+        result = model.inter(frames[:, t], reference, quality, **options)
+        reference = result.reference
+        mse = mean_squared_error(result.frame, frames[:, t])
+        bits = bits_per_pixel(result.latent, frames[:, t])
+        factor = 1.0 + stage.later_weight * (t - (count + 1) / 2)
+        loss = loss + factor * (weight * mse + bits).mean() / count
+        bpp += as_float(bits) / count
+        psnr += psnr_db(mse) / count
+    figures = {"bpp": bpp, "psnr": psnr, "last_psnr": psnr_db(mse)}
+    mse, bits = (
+        mean_squared_error(intra.frame, frames[:, 0]),
+        bits_per_pixel(intra.latent, frames[:, 0]),
+    )
+    figures |= {"intra_bpp": as_float(bits), "intra_psnr": psnr_db(mse)}
+    if joint:
+        share = 1 / count if stage.intra_weight is None else stage.intra_weight
+        loss = loss + share * (weight * mse + bits).mean()
+    return StepResult(loss, figures)
+
+
+def _start_intra(model: Swift, frames: Tensor) -> bool:
+    initialize_intra(model.intra, frames[:, 0])
+    return True
+
+
+def _start_inter(model: Swift, frames: Tensor) -> bool:
+    initialize_inter(model.inter, frames[:, 1], frames[:, 0])
+    return True
+
+
+TASKS: Tasks = {
+    "intra": Task(1, _intra_step, lambda m: [m.intra], _start_intra),
+    "inter": Task(2, _sequence_step, lambda m: [m.inter], _start_inter),
+    "joint": Task(2, _sequence_step, lambda m: [m.intra, m.inter]),
+    "calibrate": Task(2, _sequence_step, lambda m: [m.intra.latent, m.inter.latent]),
+}

@@ -1,0 +1,34 @@
+"""What a training stage can be asked to do; every family lists its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from nvc_models.training.losses import StepResult
+from nvc_models.training.stage import Stage
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of training step over sequences of at least ``min_frames`` frames.
+
+    step: (model, frames (B, T, 3, H, W), stage) -> loss and figures. parts: the modules whose
+    parameters it changes. start: analytic start from pairs of frames (N, 2, 3, H, W), run before
+    the first step of the first stage of this task; it says whether it changed anything.
+    """
+
+    min_frames: int
+    step: Callable[[Any, Tensor, Stage], StepResult]
+    parts: Callable[[Any], list[nn.Module]]
+    start: Callable[[Any, Tensor], bool] | None = None
+
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Parameters the task changes; everything else stays frozen."""
+        return [p for part in self.parts(model) for p in part.parameters()]
+
+
+Tasks = Mapping[str, Task]
