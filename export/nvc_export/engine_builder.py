@@ -11,11 +11,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from nvc_engines.plans import (
     write_plan,
     write_whole,
 )
-from nvc_errors import EngineError, OutputError, UsageError
+from nvc_errors import OutputError, UsageError
 from nvc_export.frame_sizes import FrameSizes, input_shapes
 from nvc_export.lint import check_graphs
 from nvc_export.plan_cache import PlanCache, key_of_job
@@ -36,12 +34,16 @@ from nvc_export.plan_compiler import (
     CompiledPlan,
     CompileJob,
     check_device,
-    compile_plan,
     load_library,
 )
+from nvc_export.plan_process import CompilerProcesses
 from nvc_runtime.bundle import Bundle, RunStep
 
 LOG_SUFFIX = ".plan.log"
+NOT_FIXED = (
+    "this system does not run the compiler at fixed addresses: a build without the cache may give "
+    "other bytes, keep the plans where a release has to be reproduced"
+)
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,8 @@ def _compile_all(
         else:
             yield job, plan, True
     for job, plan in _compile(missing, options.jobs):
+        if not plan.fixed and NOT_FIXED not in notes:
+            notes.append(NOT_FIXED)
         if cache is not None:
             try:
                 cache.put(key_of_job(job, version), plan)
@@ -253,37 +257,18 @@ def _compile_all(
 def _compile(jobs: Sequence[CompileJob], count: int) -> Iterator[tuple[CompileJob, CompiledPlan]]:
     if not jobs:
         return
-    others = set(active_children())
+    processes = CompilerProcesses()
     with ThreadPoolExecutor(min(count, len(jobs))) as threads:
         # The largest first: whoever gets a large one last keeps all others waiting.
         ordered = sorted(jobs, key=lambda job: -len(job.onnx))
-        futures = {threads.submit(_compile_alone, job): job for job in ordered}
+        futures = {threads.submit(processes.compile, job): job for job in ordered}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
-            # A compiler cannot be asked to stop, and nobody is going to wait for its plan.
-            for process in set(active_children()) - others:
-                process.terminate()
+            processes.stop()
             raise
-
-
-def _compile_alone(job: CompileJob) -> CompiledPlan:
-    """Compile in a process that compiles nothing else.
-
-    TensorRT for RTX numbers what it makes throughout a process, and the numbers end up in the
-    plan: the second graph of a process gets other bytes than it would as the first.
-    """
-    # Spawned, not forked: the libraries start threads.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(compile_plan, job).result()
-        except BrokenProcessPool as error:
-            raise EngineError(
-                f"{job.backend} ended without a word while it compiled graph {job.graph!r} for "
-                f"{job.gpu}: out of memory? Use a smaller --jobs"
-            ) from error
 
 
 @contextmanager

@@ -21,11 +21,12 @@ from nvc_export import plan_compiler
 from nvc_export.cli.main import run
 from nvc_export.engine_builder import BuildOptions, BuiltPlan, build_engines, graphs_to_build
 from nvc_export.plan_cache import PlanCache, default_cache_folder, key_of_job
-from nvc_export.plan_compiler import CompiledPlan, CompileJob, compile_plan
+from nvc_export.plan_compiler import CompileJob, compile_plan
 from nvc_runtime import Bundle
 
 GPUS = ("rtx2080", "rtx3090")
 BUILDER = "nvc_export.engine_builder"
+COMPILE = "nvc_export.plan_process.CompilerProcesses.compile"
 X = {"x": ((1, 4, 8, 8), (1, 4, 16, 16), (1, 4, 32, 32))}
 
 
@@ -33,7 +34,7 @@ X = {"x": ((1, 4, 8, 8), (1, 4, 16, 16), (1, 4, 32, 32))}
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
     stand_in = install_stand_in(monkeypatch)
     # A process for each plan takes its time: one test has them, the others compile right here.
-    monkeypatch.setattr(f"{BUILDER}._compile_alone", compile_plan)
+    monkeypatch.setattr(COMPILE, lambda _, job: replace(compile_plan(job), fixed=True))
     return stand_in
 
 
@@ -120,7 +121,7 @@ def test_the_cache_is_used_and_checked(
     first = build_engines(bundle, GPUS[:1], tmp_path / "out", options)
     before = content_of(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(f"{BUILDER}._compile_alone", lambda _: pytest.fail("compiled"))
+        patch.setattr(COMPILE, lambda *_: pytest.fail("compiled"))
         second = build_engines(bundle, ("rtx2070",), tmp_path / "out", options)
     assert not any(plan.cached for plan in first.plans)
     assert all(plan.cached for plan in second.plans)
@@ -227,9 +228,7 @@ def test_the_lint_refuses_before_anything_is_compiled(
 ) -> None:
     name = "rebuild"
     bundle = block_bundle(tmp_path / "b", {name: graph_of("MatMul", name).onnx})
-    monkeypatch.setattr(
-        "nvc_export.engine_builder._compile_alone", lambda _: pytest.fail("compiled")
-    )
+    monkeypatch.setattr(COMPILE, lambda *_: pytest.fail("compiled"))
     options = BuildOptions(small_sizes(bundle))
     with pytest.raises(EngineError, match=r"sm75: graph 'rebuild' has MatMul .*decoder.attention"):
         build_engines(bundle, GPUS, tmp_path / "out", options)
@@ -286,32 +285,13 @@ def test_a_missing_library_says_what_to_install(
 def test_a_compiler_that_dies_is_an_error(
     compiler_in_processes: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from concurrent.futures import Future
-    from concurrent.futures.process import BrokenProcessPool
-
-    class Pool:
-        def __init__(self, *_: Any, **__: Any) -> None:
-            return
-
-        def __enter__(self) -> Pool:
-            return self
-
-        def __exit__(self, *_: Any) -> None:
-            return
-
-        def shutdown(self, **_: Any) -> None:
-            return
-
-        def submit(self, *_: Any) -> Future[CompiledPlan]:
-            future: Future[CompiledPlan] = Future()
-            future.set_exception(BrokenProcessPool())
-            return future
-
     assert compiler_in_processes is plan_compiler.load_library("tensorrt-rtx")
-    monkeypatch.setattr("nvc_export.engine_builder.ProcessPoolExecutor", Pool)
+    dying = tmp_path / "dying.py"
+    dying.write_text("import os\nos.abort()\n")
+    monkeypatch.setattr("nvc_export.plan_worker.__file__", str(dying))
     with pytest.raises(EngineError, match="smaller --jobs"):
-        build_engines(bundle, GPUS, tmp_path, BuildOptions(small_sizes(bundle), jobs=2))
-    assert not any(tmp_path.iterdir())
+        build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle), jobs=2))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("compiler")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,7 @@ def test_the_lint_s_list_is_the_parser_s() -> None:
     assert unsupported == NO_PARSER & known
 
 
-@pytest.mark.xfail(
-    reason="TensorRT for RTX 1.7.1 numbers symbolic dimensions differently from run to run",
-    strict=False,
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: fixed addresses")
 def test_a_bundle_builds_twice_to_the_same_bytes(tmp_path: Path) -> None:
     bundle = block_bundle(tmp_path / "bundle")
     options = BuildOptions(small_sizes(bundle), decoder_only=True, jobs=2)
@@ -76,5 +74,6 @@ def test_a_bundle_builds_twice_to_the_same_bytes(tmp_path: Path) -> None:
         for folder in "ab"
     )
     assert first == second
+    assert reports[0].notes == ()
     assert len(reports[0].plans) == len(first) // 2 > 3
     assert inspect_folder(tmp_path / "a").problems == ()

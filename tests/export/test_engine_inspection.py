@@ -26,7 +26,9 @@ TARGET = "tensorrt-rtx-sm75"
 @pytest.fixture
 def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     install_stand_in(monkeypatch)
-    monkeypatch.setattr("nvc_export.engine_builder._compile_alone", compile_plan)
+    monkeypatch.setattr(
+        "nvc_export.plan_process.CompilerProcesses.compile", lambda _, job: compile_plan(job)
+    )
     bundle = block_bundle(tmp_path / "bundle")
     build_engines(bundle, ["rtx2080"], tmp_path / "engines", BuildOptions(small_sizes(bundle)))
     return tmp_path / "engines"

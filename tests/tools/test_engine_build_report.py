@@ -17,7 +17,9 @@ def test_a_report_has_every_graph_and_target(
     block_bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in = install_stand_in(monkeypatch)
-    monkeypatch.setattr("nvc_export.engine_builder._compile_alone", compile_plan)
+    monkeypatch.setattr(
+        "nvc_export.plan_process.CompilerProcesses.compile", lambda _, job: compile_plan(job)
+    )
     out = tmp_path / "report"
     arguments = ["--bundle", str(block_bundle_path), "--size", "64x64", "-o", str(out)]
     assert main([*arguments, "--gpu", "rtx2080", "--gpu", "a100"]) == 0

@@ -92,7 +92,7 @@ class Builder:
     """A faulty version: compiles with TF32 whatever it is told."""
 
     def __init__(self, log: ILogger) -> None:
-        self.log = log
+        self.log, self.max_threads = log, 8
 
     def create_network(self, flags: int) -> _Network:
         assert flags == 0
@@ -105,6 +105,7 @@ class Builder:
         return _Profile()
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+        assert self.max_threads == 1
         model = network.model
         if config.sm == 75 and any(node.op_type == "MatMul" for node in model.graph.node):
             self.log.log(ILogger.Severity.ERROR, "FP32 GEMM is\nnot supported")

@@ -1,0 +1,112 @@
+"""Compile graphs in processes of their own, see :mod:`nvc_export.plan_worker`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from nvc_engines import gpu_named
+from nvc_errors import EngineError, OutputError
+from nvc_export import plan_worker as worker
+from nvc_export.plan_compiler import (
+    MODULES,
+    CompiledPlan,
+    CompileJob,
+    check_inputs,
+    checked_plan,
+    load_library,
+)
+
+_KEPT_VARIABLES: Final = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES")
+
+
+class CompilerProcesses:
+    """Runs compilers, each in a process, and can end all of them. Safe to use from threads."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def compile(self, job: CompileJob) -> CompiledPlan:
+        """Compile a graph; raises what :func:`nvc_export.plan_compiler.compile_plan` raises.
+
+        Also ``EngineError`` if the compiler dies, and ``OutputError`` if no temporary file can be
+        written.
+        """
+        load_library(job.backend)
+        check_inputs(job)
+        try:
+            with tempfile.TemporaryDirectory(prefix="nvc-compile-") as name:
+                folder = Path(name)
+                _write_job(folder, job)
+                self._run(folder)
+                result, plan = _read_result(folder)
+        except OSError as error:
+            raise OutputError(
+                f"cannot compile in {tempfile.gettempdir()}: {error.strerror or error}"
+            ) from error
+        if result is None:
+            raise EngineError(
+                f"{job.backend} ended without a word while it compiled graph {job.graph!r} for "
+                f"{job.gpu}: out of memory? Use a smaller --jobs"
+            )
+        return checked_plan(job, plan, **result)
+
+    def stop(self) -> None:
+        """End every compiler that runs, and start no more: it cannot be asked to stop."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+    def _run(self, folder: Path) -> None:
+        environment = {k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ}
+        with self._lock:
+            if self._stopped:
+                return
+            process = subprocess.Popen(
+                [sys.executable, *worker.PYTHON_OPTIONS, worker.__file__, "start"],
+                cwd=folder,
+                env=environment | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            self._running.add(process)
+        try:
+            process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+
+def _write_job(folder: Path, job: CompileJob) -> None:
+    fields = {
+        "backend": job.backend,
+        "module": MODULES[job.backend],
+        "sm": gpu_named(job.gpu).sm,
+        "inputs": {name: [list(shape) for shape in job.inputs[name]] for name in job.inputs},
+        "path": [str(Path(entry).resolve()) for entry in sys.path if entry],
+    }
+    (folder / worker.JOB_FILE).write_text(json.dumps(fields), encoding="utf-8")
+    (folder / worker.GRAPH_FILE).write_bytes(job.onnx)
+
+
+def _read_result(folder: Path) -> tuple[dict[str, Any] | None, bytes | None]:
+    """Return what the compiler left: None if it left no result."""
+    path = folder / worker.RESULT_FILE
+    if not path.exists():
+        return None, None
+    try:
+        result: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError:
+        return None, None
+    plan = folder / worker.PLAN_FILE
+    return result, plan.read_bytes() if plan.exists() else None
