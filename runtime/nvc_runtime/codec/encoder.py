@@ -26,6 +26,7 @@ from nvc_runtime.codec.samples import (
     psnr_db,
     sample_index,
 )
+from nvc_runtime.codec.scene import SceneCutDetector
 from nvc_runtime.codec.symbols import CodingRules, SymbolWriter
 from nvc_runtime.stream import ExactMode, FrameKind, FramePacket, StreamHeader, StreamWriter
 from nvc_runtime.video import VideoInfo
@@ -37,11 +38,12 @@ T = TypeVar("T")
 class EncoderSettings:
     """Choices of an encoder; None takes the bundle's default.
 
-    quality: 0 (smallest) .. 63 (best). keyint: frames from one intra frame to the next, 0: only
-    the first. skip_level: levels up to this are not coded, -1: all are. epsilon, pixel_epsilon:
-    bounds of the drift that decoders may have, [0, 0.25). exact: whether decoded samples are the
-    same everywhere, too. sync: frames from one sync frame to the next, 0: none; a sync frame's
-    samples are exact, and what later frames refer to is rebuilt from them, which ends all drift.
+    quality: 0 (smallest) .. 63 (best). keyint: frames from one intra frame to the next at most,
+    0: no limit. scene_cuts: whether the first frame of a new scene is intra, too. skip_level:
+    levels up to this are not coded, -1: all are. epsilon, pixel_epsilon: bounds of the drift that
+    decoders may have, [0, 0.25). exact: whether decoded samples are the same everywhere, too.
+    sync: frames from one sync frame to the next, 0: none; a sync frame's samples are exact, and
+    what later frames refer to is rebuilt from them, which ends all drift.
     """
 
     quality: int | None = None
@@ -52,6 +54,7 @@ class EncoderSettings:
     calibration: PositionCoder = PositionCoder.RETRIEVAL
     exact: ExactMode = ExactMode.SYMBOLS
     sync: int = 0
+    scene_cuts: bool = True
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ class _Session:
         self.psnr_sum = 0.0
         self.carried: Carried = {}
         self.since_intra = 0
+        self.scene_cuts = SceneCutDetector() if encoder.settings.scene_cuts else None
 
     def encode(self, frame: Frame) -> EncodedFrame:
         """Code the next frame and write its packet."""
@@ -183,7 +187,8 @@ class _Session:
             )
         encoder, manifest = self.encoder, self.encoder.bundle.manifest
         number, keyint = self.writer.frame_count, encoder.keyint
-        intra = number == 0 or (keyint > 0 and number % keyint == 0)
+        cut = self.scene_cuts is not None and self.scene_cuts.is_cut(frame)
+        intra = number == 0 or cut or (keyint > 0 and self.since_intra + 1 == keyint)
         coder = SymbolWriter(encoder.bundle, self.rules, self.elapsed)
         output, self.carried = self.interpreter.run(
             manifest.intra if intra else manifest.inter,
