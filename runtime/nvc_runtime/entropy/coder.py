@@ -62,7 +62,7 @@ class FrameEncoder:
         self._digest.add_levels(plan.crc)
         self._digest.add_symbols(ordered)
         start = 0
-        for level, count in plan.groups:
+        for level, count in zip(plan.levels.tolist(), plan.counts.tolist(), strict=True):
             self._encode_group(ordered[start : start + count], tables[level])
             start += count
 
@@ -108,15 +108,17 @@ class FrameEncoder:
         return shortest_payload(self._coder.get_compressed(), position, lower, width)
 
     def _encode_group(self, symbols: NDArray[np.int32], table: FrequencyTable) -> None:
+        """Code one symbol or more with one table."""
         entries = symbols - np.int32(table.offset)
         # Seen as unsigned, symbols below the table are beyond it too.
-        outside = entries.view(np.uint32) >= table.escape
-        if outside.any():
-            entries[outside] = table.escape
+        unsigned = entries.view(np.uint32)
+        if unsigned[unsigned.argmax()] < table.escape:
             self._coder.encode(entries, table.model)
-            encode_escapes(symbols[outside], table, self._coder.encode)
-        else:
-            self._coder.encode(entries, table.model)
+            return
+        escaped = np.flatnonzero(unsigned >= table.escape)
+        entries[escaped] = table.escape
+        self._coder.encode(entries, table.model)
+        encode_escapes(symbols[escaped], table, self._coder.encode)
 
 
 class FrameDecoder:
@@ -172,11 +174,7 @@ class FrameDecoder:
                 f"has {expected_check:#04x}: this engine drifts by more than the stream's epsilon; "
                 "decode with another engine or encode with a larger epsilon"
             )
-        ordered = np.empty(plan.order.size, dtype=np.int32)
-        start = 0
-        for level, count in plan.groups:
-            self._decode_group(tables[level], ordered[start : start + count])
-            start += count
+        ordered = self._decode_groups(tables, plan.levels, plan.counts)
         self._digest.add_levels(plan.crc)
         self._digest.add_symbols(ordered)
         self._steps += 1
@@ -198,10 +196,9 @@ class FrameDecoder:
         """
         if len(shape) != 3 or shape[0] != len(tables) or min(shape) < 0:
             raise ValueError(f"shape is {shape}, expected ({len(tables)}, H, W)")
-        symbols = np.empty((shape[0], shape[1] * shape[2]), dtype=np.int32)
-        if symbols.size:
-            for channel, table in zip(symbols, tables, strict=True):
-                self._decode_group(table, channel)
+        channels, height, width = shape
+        indices = np.arange(channels if height * width else 0)
+        symbols = self._decode_groups(tables, indices, np.full(indices.shape, height * width))
         self._digest.add_symbols(symbols)
         self._steps += 1
         return symbols.reshape(shape)
@@ -234,12 +231,30 @@ class FrameDecoder:
                 "damaged or was made with another bundle"
             )
 
-    def _decode_group(self, table: FrequencyTable, out: NDArray[np.int32]) -> None:
-        entries = self._decode(table.model, out.size)
-        np.add(entries, np.int32(table.offset), out=out)
-        escaped = np.flatnonzero(entries == table.escape)
-        if escaped.size:
-            out[escaped] = decode_escapes(escaped.size, table, self._decode)
+    def _decode_groups(
+        self, tables: TableSet, indices: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Return the symbols of groups, one group after the other: int32 (sum of `counts`,).
+
+        Args:
+            tables: the groups' tables, and maybe others.
+            indices: int64 (n,), the table of each group.
+            counts: int64 (n,), the symbols of each group, at least 1.
+
+        """
+        parts = [np.empty(0, dtype=np.int32)]
+        for index, count in zip(indices.tolist(), counts.tolist(), strict=True):
+            table = tables[index]
+            entries = self._decode(table.model, count)
+            # An escape is the highest entry there is, and argmax is faster than a comparison.
+            if entries[entries.argmax()] == table.escape:
+                escaped = np.flatnonzero(entries == table.escape)
+                symbols = decode_escapes(escaped.size, table, self._decode)
+                entries[escaped] = symbols - table.offset
+            parts.append(entries)
+        ordered = np.concatenate(parts)
+        ordered += np.repeat(tables.offsets[indices], counts)
+        return ordered
 
     def _decode(self, model: Any, amount: int | NDArray[np.int32]) -> NDArray[np.int32]:
         """Decode; whatever constriction makes of a damaged payload becomes a StreamError."""

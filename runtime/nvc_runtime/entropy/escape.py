@@ -38,16 +38,17 @@ def encode_escapes(symbols: NDArray[np.int32], table: FrequencyTable, encode: En
         encode: writes to the range coder.
 
     """
-    above = symbols.astype(np.int64) - (table.highest + 1)
-    below = (table.lowest - 1) - symbols.astype(np.int64)
-    values = np.where(above >= 0, 2 * above, 2 * below + 1) + 1
+    above = symbols - (table.highest + 1)
+    below = (table.lowest - 1) - symbols
+    # u + 1 of the specification, which is 2**length + remainder.
+    values = np.where(above >= 0, 2 * above + 1, 2 * below + 2)
     # frexp gives the bit length exactly: values are far below 2**53.
     lengths = np.frexp(values.astype(np.float64))[1].astype(np.int32) - 1
     encode(lengths, _length_model)
-    some = lengths > 0
-    if some.any():
-        sizes = np.left_shift(np.int32(1), lengths[some])
-        encode((values[some] - sizes).astype(np.int32), _bits_model, sizes)
+    longer = lengths.nonzero()[0]
+    if longer.size:
+        sizes = 1 << lengths[longer]
+        encode(values[longer] - sizes, _bits_model, sizes)
 
 
 def decode_escapes(count: int, table: FrequencyTable, decode: Decode) -> NDArray[np.int32]:
@@ -63,16 +64,15 @@ def decode_escapes(count: int, table: FrequencyTable, decode: Decode) -> NDArray
             f"entropy payload: found an escape of {int(lengths.max())} bits, expected at most "
             f"{_MAX_LENGTH}; the frame is damaged or was decoded with another bundle"
         )
-    values = np.left_shift(np.int64(1), lengths.astype(np.int64))
-    some = lengths > 0
-    if some.any():
-        values[some] += decode(_bits_model, np.left_shift(np.int32(1), lengths[some]))
-    values -= 1
+    values = 1 << lengths  # which is also how many remainders there are
+    longer = lengths.nonzero()[0]
+    if longer.size:
+        values[longer] += decode(_bits_model, values[longer])
     half = values >> 1
-    symbols = np.where(values & 1, table.lowest - 1 - half, table.highest + 1 + half)
+    symbols = np.where(values & 1, table.highest + 1 + half, table.lowest - half)
     if int(np.abs(symbols).max()) > SYMBOL_LIMIT:
         raise StreamError(
             f"entropy payload: found a symbol of magnitude {int(np.abs(symbols).max())}, expected "
             f"at most {SYMBOL_LIMIT}; the frame is damaged or was decoded with another bundle"
         )
-    return symbols.astype(np.int32)
+    return symbols

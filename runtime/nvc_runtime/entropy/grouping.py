@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,15 @@ class LevelGroups:
     Attributes:
         order: int64 (m,), flat row-major positions of the coded elements: levels ascending,
             positions ascending within a level.
-        groups: (level, count) of every level that occurs, ascending; the counts sum to m.
+        levels: int64 (n,), the levels that occur, ascending.
+        counts: int64 (n,), how many elements each has, at least 1; they sum to m.
         crc: CRC-32 of the levels, see ``digest``.
 
     """
 
-    order: NDArray[Any]
-    groups: tuple[tuple[int, int], ...]
+    order: NDArray[np.int64]
+    levels: NDArray[np.int64]
+    counts: NDArray[np.int64]
     crc: int
 
 
@@ -47,13 +48,19 @@ def groups_from_levels(levels: NDArray[np.uint8], skip_level: int, tables: Table
         raise ValueError(f"skip level is {skip_level}, expected -1..254")
     flat = levels.reshape(-1)
     coded = flat > skip_level
-    positions = np.flatnonzero(coded)
+    crc = levels_crc(flat, coded)
+    positions = coded.nonzero()[0]
+    if not positions.size:
+        return LevelGroups(positions, positions, positions, crc)
     kept = flat.take(positions)
-    counts = np.bincount(kept, minlength=256)
-    occurring = np.flatnonzero(counts)
-    if occurring.size and int(occurring[-1]) >= len(tables):
-        raise ValueError(f"level {int(occurring[-1])} occurs, but there are {len(tables)} tables")
     # A stable sort of uint8 is a radix sort: linear in the number of elements.
-    order = positions.take(np.argsort(kept, kind="stable"))
-    groups = tuple((int(level), int(counts[level])) for level in occurring)
-    return LevelGroups(order, groups, levels_crc(flat, coded))
+    by_level = np.argsort(kept, kind="stable")
+    lowest, highest = int(kept[by_level[0]]), int(kept[by_level[-1]])
+    if highest >= len(tables):
+        raise ValueError(f"level {highest} occurs, but there are {len(tables)} tables")
+    candidates = np.arange(lowest, highest + 1, dtype=np.uint8)
+    starts = kept.searchsorted(candidates, side="left", sorter=by_level)
+    ends = kept.searchsorted(candidates, side="right", sorter=by_level)
+    counts = ends - starts
+    occurring = counts.nonzero()[0]
+    return LevelGroups(positions.take(by_level), lowest + occurring, counts[occurring], crc)

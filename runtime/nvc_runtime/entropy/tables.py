@@ -27,6 +27,9 @@ MAX_ENTRIES = 1 << 16
 MIN_TOTAL_LOG2 = 2
 MAX_TOTAL_LOG2 = 22
 
+_SCANNED_ENTRIES = 8
+"""In a table of up to so many entries, a linear search finds an entry sooner than bisection."""
+
 
 @dataclass(frozen=True, eq=False)
 class FrequencyTable:
@@ -78,7 +81,7 @@ class FrequencyTable:
                 f"within {-SYMBOL_LIMIT}..{SYMBOL_LIMIT}; export the bundle again"
             )
 
-    @property
+    @cached_property
     def escape(self) -> int:
         """Index of the escape entry."""
         return int(self.frequencies.size) - 1
@@ -106,12 +109,21 @@ class FrequencyTable:
         constriction forms from it: its cumulative frequencies are the integers of the format.
         """
         return constriction.stream.model.Categorical(
-            self.frequencies / np.float64(self.total), perfect=False, lazy=False
+            self.frequencies / np.float64(self.total),
+            perfect=False,
+            lazy=self.frequencies.size <= _SCANNED_ENTRIES,
         )
 
 
 class TableSet:
-    """The tables of one prior: one per scale level, or one per channel."""
+    """The tables of one prior: one per scale level, or one per channel.
+
+    Attributes:
+        offsets: int32 (T,), the offset of each table. Read-only.
+
+    """
+
+    offsets: NDArray[np.int32]
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
         """Check the tables and build their models.
@@ -132,6 +144,8 @@ class TableSet:
                 "all; export the bundle again"
             )
         self._tables = tuple(tables)
+        self.offsets = np.array([table.offset for table in tables], dtype=np.int32)
+        self.offsets.setflags(write=False)
         for table in self._tables:
             _ = table.model
 
@@ -190,11 +204,10 @@ class TableSet:
     def to_arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.int32]]:
         """Return frequencies uint32 (T, M), sizes int32 (T,) and offsets int32 (T,)."""
         sizes = np.array([table.frequencies.size for table in self._tables], dtype=np.int32)
-        offsets = np.array([table.offset for table in self._tables], dtype=np.int32)
         frequencies = np.zeros((len(self._tables), int(sizes.max())), dtype=np.uint32)
         for row, table in zip(frequencies, self._tables, strict=True):
             row[: table.frequencies.size] = table.frequencies
-        return frequencies, sizes, offsets
+        return frequencies, sizes, self.offsets.copy()
 
     def __len__(self) -> int:
         return len(self._tables)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvc_runtime.entropy import FrameEncoder, FrequencyTable, TableSet
+from nvc_runtime.entropy import FrameDecoder, FrameEncoder, FrequencyTable, TableSet
 
 WORKED = TableSet(
     [
@@ -101,6 +101,21 @@ def test_payload_decodes_by_the_letter(tables, seed, size):
     assert encoder.level_checks == bytes([crc % 256])
     packed = crc.to_bytes(4, "little") + np.array(ordered, dtype="<i4").tobytes()
     assert encoder.digest == zlib.crc32(packed)
+
+
+@given(log2=st.integers(5, 22), size=st.integers(2, 20), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_every_interval_ends_where_specified(log2, size, seed):
+    """Short tables are searched in another way than long ones, but to the same end."""
+    edges = np.random.default_rng(seed).choice(np.arange(1, 2**log2), size - 1, replace=False)
+    frequencies = np.diff(np.array([0, *sorted(edges.tolist()), 2**log2]))
+    table = FrequencyTable(frequencies.astype(np.uint32), -3)
+    part = (2**64 - 1) >> 24
+    lower = (np.cumsum(frequencies) - frequencies) * (2**24 - size) // 2**log2 + np.arange(size)
+    for quotient in [*lower.tolist(), *(lower[1:] - 1).tolist()]:
+        payload = (quotient * part).to_bytes(8, "big").rstrip(b"\0")
+        found = FrameDecoder(payload).decode_factorized((1, 1, 1), TableSet([table]))
+        assert found.reshape(-1).tolist() == SpecifiedDecoder(payload).group(1, table)
 
 
 @given(data=st.data())
