@@ -43,18 +43,8 @@ class EntropyWork:
     coded: int
     elements: int
 
-    def decode(self) -> list[list[NDArray[np.int32]]]:
-        """Decode every frame: a symbol array for each coding step."""
-        return [self._decode_frame(frame) for frame in self.frames]
-
-    def encode(self, symbols: Sequence[Sequence[NDArray[np.int32]]]) -> list[bytes]:
-        """Encode what `decode` returned: a payload for each frame."""
-        return [
-            self._encode_frame(frame, arrays)
-            for frame, arrays in zip(self.frames, symbols, strict=True)
-        ]
-
-    def _decode_frame(self, frame: FrameWork) -> list[NDArray[np.int32]]:
+    def decode(self, frame: FrameWork) -> list[NDArray[np.int32]]:
+        """Decode one of the frames: a symbol array for each coding step."""
         decoder, levels, found = FrameDecoder(frame.packet.payload), iter(frame.levels), []
         for step in _code_steps(frame.program):
             tables = self.bundle.tables[step.tables]
@@ -66,7 +56,8 @@ class EntropyWork:
         decoder.finish(expected_digest=frame.packet.digest)
         return found
 
-    def _encode_frame(self, frame: FrameWork, symbols: Sequence[NDArray[np.int32]]) -> bytes:
+    def encode(self, frame: FrameWork, symbols: Sequence[NDArray[np.int32]]) -> bytes:
+        """Encode what `decode` returned: the frame's payload."""
         encoder, levels = FrameEncoder(), iter(frame.levels)
         for step, array in zip(_code_steps(frame.program), symbols, strict=True):
             tables = self.bundle.tables[step.tables]
@@ -131,15 +122,21 @@ def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWo
 
 
 def time_entropy(work: EntropyWork) -> tuple[float, float]:
-    """Seconds to decode, and to encode, all frames once; checks that both are exact."""
-    start = time.perf_counter()
-    symbols = work.decode()
-    decoded = time.perf_counter()
-    payloads = work.encode(symbols)
-    encoded = time.perf_counter()
-    if payloads != [frame.packet.payload for frame in work.frames]:
-        raise AssertionError("encoding again gave other payloads")
-    return decoded - start, encoded - decoded
+    """Seconds to decode, and to encode, all frames once; checks that both are exact.
+
+    Frame by frame, as a codec does: the symbols of a frame are gone when the next one begins.
+    """
+    decoding = encoding = 0.0
+    for frame in work.frames:
+        start = time.perf_counter()
+        symbols = work.decode(frame)
+        decoded = time.perf_counter()
+        payload = work.encode(frame, symbols)
+        encoding += time.perf_counter() - decoded
+        decoding += decoded - start
+        if payload != frame.packet.payload:
+            raise AssertionError("encoding again gave another payload")
+    return decoding, encoding
 
 
 def _code_steps(program: Program) -> list[CodeStep]:
