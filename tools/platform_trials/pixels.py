@@ -16,7 +16,7 @@ from nvc_engines import Engine
 from nvc_errors import CalibrationError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import Decoder, Encoder, EncodeReport, EncoderSettings
-from nvc_runtime.codec.samples import psnr_db
+from nvc_runtime.codec.samples import SAMPLE_LEVELS, psnr_db
 from nvc_runtime.stream import ExactMode
 from nvc_runtime.video import Frame
 from platform_trials.scene import Scene
@@ -24,9 +24,14 @@ from platform_trials.scene import Scene
 
 @dataclass
 class Decode:
-    """Frames of a stream, uint8 (H, W, 3); ``error``: why decoding ended early, or nothing."""
+    """Frames of a stream, uint8 (H, W, 3), and their samples before rounding.
+
+    ``floats``: 255 x + 1/2 limited to 0..256, float32 (3, H, W). ``error``: why decoding ended
+    early, or nothing.
+    """
 
     frames: list[Frame] = field(default_factory=list)
+    floats: list[NDArray[np.float32]] = field(default_factory=list)
     error: str = ""
 
     @property
@@ -39,25 +44,23 @@ class Decode:
 
 
 @dataclass
-class SampleTap:
-    """Keeps the samples before rounding: float32 (3, H, W), 255 x + 1/2, by frame."""
-
+class _SampleTap:
     found: list[NDArray[np.float32]] = field(default_factory=list)
 
     def index(self, frame_number: int, tensor: str, index: NDArray[np.float32]) -> None:
         """Take a scale index, which is not of interest here."""
 
     def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:
-        """Keep the samples of a frame."""
+        """Keep the samples of a frame, limited as calibration does."""
         del frame_number
-        self.found.append(index.copy())
+        self.found.append(np.clip(index, 0, SAMPLE_LEVELS))
 
 
 @dataclass(frozen=True)
 class PixelStreams:
     """A scene at one quality without and with exact pixels, and what the encoder's engine decodes.
 
-    ``floats``: the samples before rounding.
+    Sync frames are for exact pixels alone.
     """
 
     scene: Scene
@@ -65,7 +68,6 @@ class PixelStreams:
     data: dict[ExactMode, bytes]
     reports: dict[ExactMode, EncodeReport]
     decodes: dict[ExactMode, Decode]
-    floats: list[NDArray[np.float32]]
 
     def cost_json(self) -> dict[str, Any]:
         """Return what exact pixels cost."""
@@ -80,6 +82,7 @@ class PixelStreams:
             "quality": self.quality,
             "psnr_rgb_db": round(plain.psnr_rgb_db, 4),
             "bits_per_pixel": plain.bits_per_pixel,
+            "exact_psnr_rgb_db": round(exact.psnr_rgb_db, 4),
             "bits_per_frame": 8 * plain.size_bytes / plain.frames,
             "pixel_bits_per_frame": bits / exact.frames,
             "extra_bits_per_frame": 8 * (exact.size_bytes - plain.size_bytes) / plain.frames,
@@ -99,45 +102,41 @@ def _encode(
     bundle: Bundle, engine: Engine, scene: Scene, settings: EncoderSettings
 ) -> PixelStreams:
     data, reports, decodes = {}, {}, {}
-    tap = SampleTap()
     for mode in (ExactMode.SYMBOLS, ExactMode.PIXELS):
         file = io.BytesIO()
-        encoder = Encoder(bundle, engine, replace(settings, exact=mode))
+        sync = settings.sync if mode is ExactMode.PIXELS else 0
+        encoder = Encoder(bundle, engine, replace(settings, exact=mode, sync=sync))
         reports[mode] = encoder.encode(scene.frames, scene.info, file)
         data[mode] = file.getvalue()
-        decodes[mode] = _decode(
-            bundle, engine, data[mode], tap if mode is ExactMode.SYMBOLS else None
-        )
-    return PixelStreams(scene, encoder.quality, data, reports, decodes, tap.found)
+        decodes[mode] = _decode(bundle, engine, data[mode])
+    return PixelStreams(scene, encoder.quality, data, reports, decodes)
 
 
 def compare_on(bundle: Bundle, engine: Engine, streams: PixelStreams) -> dict[str, Any]:
     """Decode both streams on another engine and compare with the encoder's engine."""
-    tap = SampleTap()
-    plain = _decode(bundle, engine, streams.data[ExactMode.SYMBOLS], tap)
-    exact = _decode(bundle, engine, streams.data[ExactMode.PIXELS], None)
+    plain, exact = (
+        _decode(bundle, engine, streams.data[m]) for m in (ExactMode.SYMBOLS, ExactMode.PIXELS)
+    )
     wanted = streams.decodes
     return {
         "scene": streams.scene.name,
         "quality": streams.quality,
         "error": plain.error or exact.error,
-        "plain": sample_difference(wanted[ExactMode.SYMBOLS].frames, plain.frames),
-        "largest_float_difference": max(
-            (float(np.abs(a - b).max()) for a, b in zip(streams.floats, tap.found, strict=False)),
-            default=0.0,
-        ),
-        "exact": sample_difference(wanted[ExactMode.PIXELS].frames, exact.frames),
+        "plain": sample_difference(wanted[ExactMode.SYMBOLS], plain),
+        "exact": sample_difference(wanted[ExactMode.PIXELS], exact),
         "exact_sha256": exact.sha256,
         "exact_is_equal": exact.sha256 == wanted[ExactMode.PIXELS].sha256,
     }
 
 
-def sample_difference(reference: Sequence[Frame], other: Sequence[Frame]) -> dict[str, Any]:
+def sample_difference(reference: Decode, other: Decode) -> dict[str, Any]:
     """Return how many samples differ, by how much at most, and the PSNR between two decodes.
 
     PSNR over all samples, None if they are equal; ``lowest_psnr_db`` is that of the worst frame.
+    ``before_rounding`` is the largest difference of unrounded samples, in 8-bit steps.
     """
-    pairs = list(zip(reference, other, strict=False))
+    pairs = list(zip(reference.frames, other.frames, strict=False))
+    floats = zip(reference.floats, other.floats, strict=False)
     samples = sum(a.size for a, _ in pairs)
     squares = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in pairs)
     lowest = min((psnr_db(a, b) for a, b in pairs), default=math.inf)
@@ -148,11 +147,13 @@ def sample_difference(reference: Sequence[Frame], other: Sequence[Frame]) -> dic
         "largest": max((int(np.abs(a.astype(np.int16) - b).max()) for a, b in pairs), default=0),
         "psnr_db": 10 * math.log10(255.0**2 * samples / squares) if squares else None,
         "lowest_psnr_db": lowest if math.isfinite(lowest) else None,
+        "before_rounding": max((float(np.abs(a - b).max()) for a, b in floats), default=0.0),
     }
 
 
-def _decode(bundle: Bundle, engine: Engine, data: bytes, tap: SampleTap | None) -> Decode:
-    result = Decode()
+def _decode(bundle: Bundle, engine: Engine, data: bytes) -> Decode:
+    result, tap = Decode(), _SampleTap()
+    result.floats = tap.found
     try:
         for frame in Decoder(io.BytesIO(data), engine, bundle=bundle, tap=tap):
             result.frames.append(frame.rgb)

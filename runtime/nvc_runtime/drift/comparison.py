@@ -15,6 +15,7 @@ from nvc_calib.drift import (
     recommend_epsilon,
 )
 from nvc_errors import CalibrationError, UsageError
+from nvc_runtime.codec.samples import SAMPLE_LEVELS
 from nvc_runtime.drift.trace import Trace, spread
 
 
@@ -137,7 +138,8 @@ def _compare_frame(first: Trace, second: Trace, number: int) -> FrameDrift:
             one, other, levels=first.info.levels, skip_level=first.info.skip_level
         )
         identical &= first.crc(number, tensor) == second.crc(number, tensor)
-    a, b = first.samples(number), second.samples(number)
+    # Beyond black and white there is nothing to see: calibration limits samples likewise.
+    a, b = (np.clip(trace.samples(number), 0, SAMPLE_LEVELS) for trace in (first, second))
     start = max((n for n in first.info.intra_frames if n <= number), default=0)
     return FrameDrift(
         frame=number,
