@@ -25,10 +25,10 @@ def certify(
     ] = None,
     json: options.JsonOption = False,
 ) -> None:
-    """Decode a trace's stream and compare symbols and drift with the trace.
+    """Judge an engine by the trace of another.
 
-    Exits with 4 if a symbol differs or a scale index drifts by more than epsilon (default: the
-    stream's).
+    Decodes the trace's stream and compares symbols and drift with those recorded. Exits with 4 if
+    a symbol differs or a scale index drifts by more than epsilon (default: the stream's).
     """
     certify_engines(
         against,

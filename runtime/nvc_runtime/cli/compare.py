@@ -23,7 +23,10 @@ def compare(
     ] = 4.0,
     json: options.JsonOption = False,
 ) -> None:
-    """Compare two traces of one stream: drift, flips without protection, supported epsilon."""
+    """Tell how far two traces of one stream are apart.
+
+    Drift, levels that would flip without calibration, and the epsilon that this drift supports.
+    """
     from nvc_runtime.drift import compare_traces, load_trace
 
     comparison = compare_traces(load_trace(first), load_trace(second), margin=margin)

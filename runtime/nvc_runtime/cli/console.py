@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-PROGRAM = "nvc-run"
 DATA_OUTPUTS = ("-", "md5")
 """Outputs that occupy standard output."""
 

@@ -1,4 +1,4 @@
-"""Entry point of ``nvc-run``: the list of subcommands, and what becomes of errors.
+"""Entry point of ``nvc-run``: the list of subcommands.
 
 ==== ==========================================
 0    success
@@ -14,118 +14,33 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Sequence
-from importlib import metadata
-from types import FrameType
-from typing import Annotated, Final
 
-import typer
-
-from nvc_errors import NvcError
 from nvc_runtime.cli import certify, compare, decode, demo, doctor, encode, probe, trace, verify
-from nvc_runtime.cli.console import (
-    PROGRAM,
-    escape_what_cannot_be_printed,
-    flush_output,
-    is_broken_pipe,
-    say,
+from nvc_runtime.cli.launch import launch, make_app, run_app
+
+app = make_app(
+    "nvc-run",
+    "Encode and decode video with neural codecs, bit-exactly on every engine.",
+    {
+        "demo": demo.demo,
+        "encode": encode.encode,
+        "decode": decode.decode,
+        "probe": probe.probe,
+        "verify": verify.verify,
+        "trace": trace.trace,
+        "compare": compare.compare,
+        "certify": certify.certify,
+        "doctor": doctor.doctor,
+    },
 )
-
-FAILURE: Final = 1
-USAGE: Final = 2
-INTERRUPTED: Final = 130
-TERMINATED: Final = 143
-
-# What the parser raises. It has a public name in click, which newer typers contain under another.
-_ParserError: type[Exception] = next(
-    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
-)
-
-app = typer.Typer(
-    name=PROGRAM,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("demo")(demo.demo)
-app.command("encode")(encode.encode)
-app.command("decode")(decode.decode)
-app.command("probe")(probe.probe)
-app.command("verify")(verify.verify)
-app.command("trace")(trace.trace)
-app.command("compare")(compare.compare)
-app.command("certify")(certify.certify)
-app.command("doctor")(doctor.doctor)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"{PROGRAM} {metadata.version('nvc')}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
-    """Encode and decode video with neural codecs, bit-exactly on every engine."""
-    if context.invoked_subcommand is None:
-        print(context.get_help(), file=sys.stderr)
-        raise typer.Exit(USAGE)
 
 
 def main() -> None:
     """Run the tool with the process's arguments and exit."""
-    escape_what_cannot_be_printed()
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    launch(run)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the tool and return its exit code. Errors that are not ``NvcError`` pass through."""
-    try:
-        code = _invoke(arguments)
-    except NvcError as error:
-        if not is_broken_pipe(error):
-            say(f"{PROGRAM}: {error}")
-        code = error.exit_code
-    except BrokenPipeError:
-        code = FAILURE
-    except KeyboardInterrupt:
-        say(f"{PROGRAM}: interrupted")
-        code = INTERRUPTED
-    if not flush_output():
-        code = code or FAILURE
-    return code
-
-
-def _invoke(arguments: Sequence[str]) -> int:
-    command = typer.main.get_command(app)
-    # Not main(), which would handle errors and interrupts in its own way.
-    try:
-        with command.make_context(PROGRAM, list(arguments)) as context:
-            command.invoke(context)
-    except typer.Exit as stop:
-        return stop.exit_code
-    except typer.Abort:
-        raise KeyboardInterrupt from None
-    except _ParserError as error:
-        context_of_error = getattr(error, "ctx", None)
-        path = context_of_error.command_path if context_of_error else PROGRAM
-        message = getattr(error, "format_message", error.__str__)()
-        say(f"{path}: {message.rstrip('.')}; see {path} --help")
-        return USAGE
-    return 0
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """Leave by an exception, so that temporary files are removed."""
-    raise SystemExit(TERMINATED)
+    return run_app(app, arguments)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nvc_runtime.cli.main import INTERRUPTED, TERMINATED
+from nvc_runtime.cli.launch import INTERRUPTED, TERMINATED
 
 Process = Callable[..., Any]
 START = ["-c", "from nvc_runtime.cli.main import main; main()"]
