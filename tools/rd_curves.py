@@ -2,11 +2,11 @@
 
     python tools/rd_curves.py -i CLIP -i CLIP --frames 32 -o docs/results/rate_distortion
 
-Every codec gets the same frames and an intra frame every --keyint frames. Bits are those of the
-file on disk: for this codec with header, checks, calibration and index, for x264 and x265 (preset
-medium, with its default structure and with tune=zerolatency) the elementary stream. Quality is
-measured on 8-bit RGB and averaged over frames. Writes OUT.json, OUT.md, and OUT-CLIP.svg and
-OUT-mean.svg. --cache keeps the points of x264 and x265.
+Every codec gets the same frames and an intra frame every --keyint frames; --bundle may be repeated.
+Bits are those of the file on disk: for bundles with header, checks, calibration and index, for x264
+and x265 (preset medium, with its default structure and with tune=zerolatency) the elementary
+stream. Quality is measured on 8-bit RGB and averaged over frames. Writes OUT.json, OUT.md, and
+OUT-CLIP.svg and OUT-mean.svg. --cache keeps the points of x264 and x265.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
     add("-o", "--output", type=Path, required=True, help="without suffix")
-    add("--bundle", help="name or path; default: the shipped one")
+    add("--bundle", action="append", help="name or path, may be repeated; default: the shipped one")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
     add("--keyint", type=int, default=32, help="default: %(default)s")
     add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--crf", type=_numbers, default=[19, 23, 27, 31, 35, 39], help="default: 19,23,27,...,39")
+    add("--crf", type=_numbers, default=[19, 23, 27, 31, 35, 39, 43], help="default: 19,23,...,43")
     add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
     add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
     return parser
@@ -87,22 +87,34 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list
         raise UsageError(f"clips must have different names other than {MEAN!r}; found {names}")
     if options.frames < 1:
         raise UsageError(f"--frames is {options.frames}, expected at least 1")
-    bundle = open_bundle(options.bundle)
+    bundles = [open_bundle(name) for name in options.bundle or [None]]
+    if len({bundle.name for bundle in bundles}) != len(bundles):
+        raise UsageError(f"bundles must have different names; found {[b.name for b in bundles]}")
     metrics = METRICS if options.ms_ssim else METRICS[:1]
     curves: dict[str, list[Curve]] = {}
     with open_engine(options.engine) as engine:
         for clip in options.clip:
             curves[clip.stem] = [
-                _neural_curve(bundle, engine, clip, options),
+                *(_neural_curve(bundle, engine, clip, options) for bundle in bundles),
                 *(_reference_curve(codec, clip, options) for codec in REFERENCE_CODECS),
             ]
     if len(names) > 1:
         curves[MEAN] = [mean_curve(same) for same in zip(*curves.values(), strict=True)]
-    clips = {name: _clip_json(found, metrics, names, curves) for name, found in curves.items()}
+    ours = len(bundles)
+    clips = {
+        name: {
+            "curves": {curve.codec: [p.to_json() for p in curve.points] for curve in found},
+            "bd_rate_percent": {
+                bundle.name: _deltas(name, number, ours, metrics, curves)
+                for number, bundle in enumerate(bundles)
+            },
+        }
+        for name, found in curves.items()
+    }
     result = {
         "format": "nvc-rate-distortion 1",
         "machine": machine_facts(),
-        "bundle": {"name": bundle.name, "digest": bundle.digest.hex()},
+        "bundles": [{"name": b.name, "digest": b.digest.hex()} for b in bundles],
         "engine": str(engine.info.spec),
         "frames": options.frames,
         "keyint": options.keyint,
@@ -185,30 +197,24 @@ def _say(clip: Path, codec: str, point: Point) -> None:
     )
 
 
-def _clip_json(
-    found: list[Curve],
-    metrics: Sequence[str],
-    names: Sequence[str],
-    curves: dict[str, list[Curve]],
-) -> dict[str, Any]:
-    """Points and deltas of a clip. The deltas of the mean are the mean of the clips' deltas."""
-    test, anchors = found[0], found[1:]
-    mean = found is curves.get(MEAN)
+def _deltas(
+    clip: str, test: int, first_anchor: int, metrics: Sequence[str], curves: dict[str, list[Curve]]
+) -> dict[str, dict[str, float | None]]:
+    """Deltas of the curve at place ``test`` against the anchors, which come after all of ours.
+
+    Those of the mean are the mean of the clips' deltas, if every clip has one.
+    """
+    names = [name for name in curves if name != MEAN] if clip == MEAN else [clip]
     deltas: dict[str, dict[str, float | None]] = {}
-    for number, anchor in enumerate(anchors, start=1):
+    for number, anchor in enumerate(curves[clip][first_anchor:], start=first_anchor):
         deltas[anchor.codec] = {}
         for metric in metrics:
-            if mean:
-                each = [delta_rate(curves[n][number], curves[n][0], metric) for n in names]
-                known = [value for value in each if value is not None]
-                value = sum(known) / len(known) if len(known) == len(each) else None
-            else:
-                value = delta_rate(anchor, test, metric)
-            deltas[anchor.codec][metric] = None if value is None else round(value, 3)
-    return {
-        "curves": {curve.codec: [p.to_json() for p in curve.points] for curve in found},
-        "bd_rate_percent": deltas,
-    }
+            each = [delta_rate(curves[n][number], curves[n][test], metric) for n in names]
+            known = [value for value in each if value is not None]
+            deltas[anchor.codec][metric] = (
+                round(sum(known) / len(known), 3) if len(known) == len(each) else None
+            )
+    return deltas
 
 
 def _draw(
@@ -230,23 +236,25 @@ def _beside(output: Path, suffix: str) -> Path:
 
 def markdown_from_result(result: dict[str, Any], plots: dict[tuple[str, str], Path]) -> str:
     """Bjontegaard deltas, plots and points for people."""
-    anchors = list(next(iter(result["clips"].values()))["bd_rate_percent"])
+    bundles = [bundle["name"] for bundle in result["bundles"]]
+    anchors = list(next(iter(result["clips"].values()))["bd_rate_percent"][bundles[0]])
     lines = [
         "# Rate and distortion",
         "",
-        f"Bundle {result['bundle']['name']}, {result['frames']} frames of every clip, an intra "
-        f"frame every {result['keyint']}. BD-rate of this codec against each encoder: positive "
-        "means that it needs more bits for equal quality. A dash: the curves do not overlap "
-        "enough, or one does not rise.",
+        f"{result['frames']} frames of every clip, an intra frame every {result['keyint']}. "
+        "BD-rate of a bundle against each encoder: positive means that it needs more bits for "
+        "equal quality. A dash: the curves do not overlap enough, or one does not rise.",
     ]
     titles = {"psnr_rgb_db": "PSNR (RGB)", "ms_ssim": "MS-SSIM (RGB)"}
     for metric in result["metrics"]:
         lines += ["", f"## BD-rate, {titles[metric]}", ""]
-        lines += ["| clip | " + " | ".join(anchors) + " |", "|---" * (len(anchors) + 1) + "|"]
+        lines.append("| clip | bundle | " + " | ".join(anchors) + " |")
+        lines.append("|---" * (len(anchors) + 2) + "|")
         for name, clip in result["clips"].items():
-            found = [clip["bd_rate_percent"][anchor][metric] for anchor in anchors]
-            cells = ["-" if value is None else f"{value:+.1f} %" for value in found]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            for bundle in bundles:
+                found = [clip["bd_rate_percent"][bundle][anchor][metric] for anchor in anchors]
+                cells = ["-" if value is None else f"{value:+.1f} %" for value in found]
+                lines.append(f"| {name} | {bundle} | " + " | ".join(cells) + " |")
         chosen = MEAN if MEAN in result["clips"] else next(iter(result["clips"]))
         lines += ["", f"![{chosen}]({plots[chosen, metric].name})"]
     lines += ["", "## Points", "", "| clip | codec | setting | bit/pixel | PSNR (dB) | MS-SSIM |"]

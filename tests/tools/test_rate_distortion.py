@@ -129,6 +129,13 @@ def test_delta_rate_that_means_nothing_is_none(test: Curve) -> None:
     assert delta_rate(curve(RATES, QUALITIES), test, "psnr_rgb_db") is None
 
 
+def test_delta_rate_of_a_curve_within_the_range_of_the_other() -> None:
+    rates, qualities = [0.05, *RATES, 1.6, 3.2], [20.0, *QUALITIES, 44.0, 50.0]
+    test = curve([1.5 * rate for rate in RATES], QUALITIES)
+    delta = delta_rate(curve(rates, qualities), test, "psnr_rgb_db")
+    assert delta == pytest.approx(50, abs=3)
+
+
 def test_delta_rate_of_a_metric_that_was_not_measured() -> None:
     anchor = curve(RATES, QUALITIES)
     assert delta_rate(anchor, anchor, "ms_ssim") is None
@@ -171,7 +178,8 @@ def test_tool(
     found = result["clips"]["waves"]
     assert [p["setting"] for p in found["curves"]["block"]] == [0, 3]
     assert len(found["curves"]["x264 medium"]) == 4
-    assert set(found["bd_rate_percent"]) == {codec.name for codec in REFERENCE_CODECS}
+    assert set(found["bd_rate_percent"]) == {"block"}
+    assert set(found["bd_rate_percent"]["block"]) == {codec.name for codec in REFERENCE_CODECS}
     assert result["machine"]["cpu"]
     table = (tmp_path / "results" / "rate-0.1.md").read_text()
     assert "rate-0.1-waves.svg" in table
@@ -184,6 +192,14 @@ def test_tool(
     assert rd_curves.main(given) == 0
     again = json.loads((tmp_path / "results" / "rate-0.1.json").read_text())
     assert again["clips"] == result["clips"]
+
+
+def test_tool_refuses_bundles_of_one_name(
+    clip: Path, block_bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(clip, block_bundle_path, tmp_path / "out")
+    assert rd_curves.main([*given, "--bundle", str(block_bundle_path)]) == 2
+    assert "bundles must have different names" in capsys.readouterr().err
 
 
 def test_tool_refuses_clips_of_one_name(

@@ -14,7 +14,7 @@ from rate_distortion.metrics import ms_ssim_db
 
 METRICS = ("psnr_rgb_db", "ms_ssim")
 MIN_OVERLAP = 0.5
-"""Least share of both curves' quality range that a delta may rest on."""
+"""Least share of the shorter of both curves' quality ranges that a delta may rest on."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def delta_rate(anchor: Curve, test: Curve, metric: str) -> float | None:
     """Bjontegaard delta rate in percent: how many more bits `test` needs for equal quality.
 
     Piecewise cubic interpolation (PCHIP). None if a curve has fewer than four points, does not
-    rise strictly, or if they overlap in less than half of their quality ranges.
+    rise strictly, or if they overlap in less than half of the shorter quality range.
     """
     rates_a, qualities_a = anchor.values(metric)
     rates_t, qualities_t = test.values(metric)
@@ -88,7 +88,7 @@ def delta_rate(anchor: Curve, test: Curve, metric: str) -> float | None:
         if len(qualities) < 4 or any(np.diff(qualities) <= 0):
             return None
     common = min(qualities_a[-1], qualities_t[-1]) - max(qualities_a[0], qualities_t[0])
-    span = max(qualities_a[-1] - qualities_a[0], qualities_t[-1] - qualities_t[0])
+    span = min(qualities_a[-1] - qualities_a[0], qualities_t[-1] - qualities_t[0])
     if common < MIN_OVERLAP * span:
         return None
     with warnings.catch_warnings():
