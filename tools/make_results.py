@@ -28,6 +28,7 @@ ORDER = (
     ("drift_curve", "tools/drift_curve.py"),
     ("drift_curve_sync", "tools/drift_curve.py --sync"),
     ("calibration_cost", "tools/calibration_cost.py"),
+    ("calibration_speed", "tools/calibration_speed.py"),
     ("exact_pixels", "tools/exact_pixels.py"),
     ("training", "tools/training_report.py"),
     ("engine_builds", "tools/engine_build_report.py"),
