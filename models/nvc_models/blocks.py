@@ -79,10 +79,10 @@ class SeparableBlock(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Pointwise, depthwise 3x3, pointwise; then a pointwise pair whose halves gate each other.
+    """Pointwise, depthwise 3x3, pointwise; then two pointwise layers that gate each other.
 
-    The product of two linear halves is the only non-linearity of the second part (Chen et al.,
-    "Simple Baselines for Image Restoration", ECCV'22): no exponential differs between platforms.
+    The product of the two is the only non-linearity of the second part (Chen et al., "Simple
+    Baselines for Image Restoration", ECCV'22): no exponential differs between platforms.
     """
 
     def __init__(self, channels: int) -> None:
@@ -93,14 +93,13 @@ class GatedBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
             zero_init(conv1x1(channels, channels)),
         )
-        self.expand = conv1x1(channels, 2 * channels)
+        self.value, self.gate = conv1x1(channels, channels), conv1x1(channels, channels)
         self.shrink = zero_init(conv1x1(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.spatial(x)
-        value, gate = self.expand(x).chunk(2, 1)
-        y: Tensor = x + self.shrink(value * gate)
+        y: Tensor = x + self.shrink(self.value(x) * self.gate(x))
         return y
 
 
