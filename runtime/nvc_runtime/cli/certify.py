@@ -9,6 +9,7 @@ import typer
 
 from nvc_runtime.cli import options
 from nvc_runtime.cli.console import print_json
+from nvc_runtime.cli.report import open_report
 
 
 def certify(
@@ -60,11 +61,11 @@ def certify_engines(
     trace = load_trace(against)
     chosen = None if bundle is None else open_bundle(bundle)
     certificates = []
-    for name in engines:
-        with open_engine(name, engines_dir=engines_dir) as opened:
-            certificates.append(certify_engine(opened, trace, epsilon, bundle=chosen))
-    if junit is not None:
-        junit.write_text(junit_from_certificates(certificates), encoding="utf-8")
+    with open_report(junit, str(against)) as write_report:
+        for name in engines:
+            with open_engine(name, engines_dir=engines_dir) as opened:
+                certificates.append(certify_engine(opened, trace, epsilon, bundle=chosen))
+        write_report(junit_from_certificates(certificates))
     if json:
         print_json({"certificates": [c.to_json() for c in certificates]})
     else:

@@ -54,12 +54,17 @@ EnginesDirOption = Annotated[
 ]
 QualityOption = Annotated[
     int | None,
-    typer.Option("--quality", min=0, metavar="N", help="0 (smallest) to 63 (best)."),
+    typer.Option(
+        "--quality", min=0, metavar="N", help="0 (smallest) to 63 (best); default: the bundle's."
+    ),
 ]
 KeyintOption = Annotated[
     int | None,
     typer.Option(
-        "--keyint", min=0, metavar="N", help="Intra frame every N frames; 0: only the first."
+        "--keyint",
+        min=0,
+        metavar="N",
+        help="Intra frame every N frames; 0: only the first; default: the bundle's.",
     ),
 ]
 SkipLevelOption = Annotated[
@@ -68,7 +73,7 @@ SkipLevelOption = Annotated[
         "--skip-level",
         min=-1,
         metavar="N",
-        help="Do not code latents up to this level; -1: code all.",
+        help="Do not code latents up to this level; -1: code all; default: the bundle's.",
     ),
 ]
 CalibrationOption = Annotated[

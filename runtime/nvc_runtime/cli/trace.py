@@ -33,13 +33,17 @@ def trace(
 
     The trace embeds the stream: another machine needs only the trace and the bundle.
     """
+    from safetensors import SafetensorError
+
     from nvc_engines import open_engine
-    from nvc_errors import UsageError
+    from nvc_errors import OutputError
     from nvc_runtime import open_bundle
     from nvc_runtime.drift import read_stream, record_trace
+    from nvc_runtime.files import check_stream_output
 
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists; give -y to overwrite it")
+    check_stream_output(source, str(output), overwrite=overwrite)
+    if not output.parent.is_dir():
+        raise OutputError(f"{output}: cannot be written: its folder is missing")
     stream = read_stream(source)
     with open_engine(engine, engines_dir=engines_dir) as opened:
         recorded = record_trace(
@@ -49,7 +53,10 @@ def trace(
             full_every=full_every,
             limit=limit,
         )
-    recorded.save(output)
+    try:
+        recorded.save(output)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{output}: cannot be written: {error}") from error
     if recorded.info.error is not None:
         say(f"warning: recording stopped: {recorded.info.error}")
     if not quiet:

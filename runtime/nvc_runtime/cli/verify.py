@@ -14,10 +14,9 @@ import typer
 from nvc_runtime.cli import options
 from nvc_runtime.cli.console import one_line, print_json
 from nvc_runtime.cli.progress import open_progress
+from nvc_runtime.cli.report import open_report
 
 if TYPE_CHECKING:
-    from nvc_engines import Engine
-    from nvc_runtime import Bundle
     from nvc_runtime.verify import VerifyReport
 
 
@@ -77,6 +76,7 @@ def verify(
     from nvc_runtime import Encoder, open_bundle
     from nvc_runtime.cli.certify import certify_engines
     from nvc_runtime.cli.records import encoder_settings
+    from nvc_runtime.drift.page import page_from_report
     from nvc_runtime.verify import is_stream, split_engine_names, verify_stream, verify_video
 
     if (source is None) == (against is None):
@@ -106,6 +106,9 @@ def verify(
     with ExitStack() as stack:
         path = stack.enter_context(_seekable(source))
         stream = is_stream(path)
+        if page is not None and not stream:
+            raise UsageError(f"--report needs a stream, and {source} is a video; encode it first")
+        write_report = stack.enter_context(open_report(page, source))
         opened = [stack.enter_context(open_engine(name, engines_dir=engines_dir)) for name in names]
         progress = stack.enter_context(open_progress(quiet=quiet, shown=not no_progress))
         if stream:
@@ -120,28 +123,19 @@ def verify(
             encoder = Encoder(open_bundle(bundle), opened[0], settings)
             report = verify_video(path, encoder, opened, skip=skip, limit=limit, observer=progress)
         if page is not None:
-            _write_page(page, report, path, opened, None if bundle is None else open_bundle(bundle))
+            write_report(
+                page_from_report(
+                    report,
+                    path.read_bytes(),
+                    opened,
+                    bundle=None if bundle is None else open_bundle(bundle),
+                )
+            )
     if json:
         print_json(report.to_json())
     else:
         _print(report)
     report.check()
-
-
-def _write_page(
-    page: Path, report: VerifyReport, path: Path, engines: list[Engine], bundle: Bundle | None
-) -> None:
-    from nvc_errors import OutputError, UsageError
-    from nvc_runtime.drift.page import page_from_report
-    from nvc_runtime.verify import is_stream
-
-    if not is_stream(path):
-        raise UsageError(f"--report needs a stream, and {path} is a video; encode it first")
-    text = page_from_report(report, path.read_bytes(), engines, bundle=bundle)
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{page}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

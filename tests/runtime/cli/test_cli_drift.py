@@ -91,3 +91,45 @@ def test_verify_against_a_trace(nvc, stream_file: Path, tmp_path: Path) -> None:
     assert [c["passed"] for c in done.json["certificates"]] == [True, True]
     assert junit.read_text().count("<testsuite ") == 2
     assert nvc("verify", "--engines", engines).code == 2
+
+
+def test_reports_and_traces_that_cannot_be_written(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "a.trace"
+    assert nvc("trace", "-i", stream_file, "-o", trace).code == 0
+    before = sorted(tmp_path.iterdir())
+    for command in (
+        ["trace", "-i", stream_file, "-o"],
+        ["certify", "--against", trace, "--junit"],
+        ["verify", "--against", trace, "--engines", "ort:cpu", "--junit"],
+        ["verify", "-i", stream_file, "--engines", "ort:cpu", "--report"],
+    ):
+        missing = nvc(*command, tmp_path / "gone" / "x")
+        assert (missing.code, missing.out) == (1, "")
+        assert "gone" in missing.error_line
+        for wrong in (tmp_path, stream_file if "-i" in command else trace):
+            refused = nvc(*command, wrong)
+            assert (refused.code, refused.out) == (2, "")
+            assert str(wrong) in refused.error_line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_report_on_a_full_disk(process, stream_file: Path) -> None:  # type: ignore[no-untyped-def]
+    arguments = ["verify", "-i", stream_file, "--engines", "ort:cpu", "--report", "-"]
+    with Path("/dev/full").open("wb") as full:
+        done = process(*arguments, stdout=full)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert b"standard output" in done.stderr
+
+
+def test_a_page_about_a_video_is_refused_before_it_is_encoded(  # type: ignore[no-untyped-def]
+    nvc, clip: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "r.html"
+    done = nvc("verify", "-i", clip, "--engines", "ort:cpu", "--report", page)
+    assert done.code == 2
+    assert "needs a stream" in done.error_line
+    assert not page.exists()
