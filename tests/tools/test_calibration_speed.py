@@ -13,8 +13,8 @@ import pytest
 @pytest.fixture
 def options(block_bundle_path: Path, tmp_path: Path) -> list[str]:
     """Arguments for a run of milliseconds."""
-    sizes = ["--size", "96", "64", "--frames", "4", "--repeats", "2"]
-    output = ["-o", str(tmp_path / "speed"), "--engine", "ort:cpu,threads=1"]
+    sizes = ["--size", "96", "64", "--frames", "4", "--repeats", "5"]
+    output = ["-o", str(tmp_path / "speed")]
     return ["--bundle", str(block_bundle_path), *sizes, *output]
 
 
@@ -31,12 +31,13 @@ def test_every_epsilon_is_timed(
     assert calibration_speed.main(options) == 0
     data = read(tmp_path)
     assert [row["epsilon"] for row in data["rows"]] == list(calibration_speed.EPSILONS)
-    bits = [row["calibration_bits_per_frame"] for row in data["rows"]]
+    bits = [row["bits_per_frame"] for row in data["rows"]]
     assert bits == sorted(bits)
-    assert bits[-1] > data["without_calibration"]["calibration_bits_per_frame"]
+    assert bits[-1] > data["without_calibration"]["bits_per_frame"] == 0
+    assert data["frame_decode_ms"]["median"] > 0
     for row in (data["without_calibration"], *data["rows"]):
-        assert 0 < row["decode_calibration_ms"]["median"] < row["decode_ms"]["median"]
-        assert row["encode_calibration_ms"] > 0
+        assert row["decode_ms"]["median"] > 0
+        assert row["encode_ms"]["median"] > 0
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert page.count("\n| 0.") == len(calibration_speed.EPSILONS)
 
