@@ -38,8 +38,15 @@ def run(block_bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def run_tool(leg: Leg, *options: str) -> tuple[int, dict[str, Any], str]:
         monkeypatch.setattr(drift_curve, "all_legs", lambda: [ORT, leg])
         output = tmp_path / "drift"
-        arguments = ["--bundle", str(block_bundle_path), "-o", str(output), *options]
-        arguments += ["--size", "96", "64", "--frames", str(FRAMES), "--epsilon", str(EPSILON)]
+        arguments = [
+            "--bundle",
+            str(block_bundle_path),
+            "-o",
+            str(output),
+            "--epsilon",
+            str(EPSILON),
+        ]
+        arguments += ["--size", "96", "64", "--frames", str(FRAMES), *options]
         code = drift_curve.main([*arguments, "--cache", str(tmp_path)])
         assert output.with_suffix(".svg").read_text(encoding="utf-8").count("<svg") == 1
         data = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
@@ -59,7 +66,7 @@ def test_drift_is_measured_in_every_frame(run: Run) -> None:
     assert all(0 < drift <= EPSILON for drift in found["max_by_frame"])
     assert sum(found["coded_flips_by_frame"]) == found["coded_flips"] > 0
     assert f"frame {FRAMES - 1}" in page
-    assert "Every leg found the same symbols." in page
+    assert "Every leg found the same symbols, within it." in page
 
 
 def test_drift_beyond_epsilon_is_a_problem(run: Run) -> None:
@@ -67,6 +74,14 @@ def test_drift_beyond_epsilon_is_a_problem(run: Run) -> None:
     assert code == 4
     assert "epsilon" in data["problems"][0]
     assert "**Failed.**" in page
+
+
+def test_drift_beyond_epsilon_is_a_problem_even_if_symbols_are_equal(run: Run) -> None:
+    code, data, _ = run(drifting(lambda: Noise(1e-7)), "--epsilon", "1e-9")
+    lucky = [leg for leg in data["legs"][1:] if leg["symbols_equal"]]
+    assert code == 4
+    assert len(data["problems"]) == 1
+    assert ("by luck" in data["problems"][0]) == bool(lucky)
 
 
 def test_sync_frames_cost_bits_and_are_named(run: Run) -> None:
