@@ -84,6 +84,7 @@ class BundleInspection:
             "size_bytes": self.size_bytes,
             "alignment": manifest.alignment,
             "qualities": manifest.qualities,
+            "card": dict(manifest.card),
             "parameters": self.parameters,
             "graphs": {
                 name: {

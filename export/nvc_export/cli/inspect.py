@@ -82,3 +82,17 @@ def _print_bundle(found: BundleInspection) -> None:
         )
         print(f"      {', '.join(f'{kind} {count}' for kind, count in content.counts.items())}")
     print(f"  {len(found.graphs)} graphs, {found.parameters / 1e6:.3f} M parameters")
+    certificate = manifest.card.get("certificate")
+    if isinstance(certificate, dict):
+        print(f"  {_certificate_text(certificate)}")
+
+
+def _certificate_text(certificate: dict[str, object]) -> str:
+    """Say what a card's certificate says; cards are carried, so any field may be missing."""
+    platforms = certificate.get("platforms")
+    count = len(platforms) if isinstance(platforms, list) else "?"
+    return (
+        f"certified: epsilon {certificate.get('epsilon', '?')}, largest drift "
+        f"{certificate.get('largest_drift', '?')} (margin {certificate.get('margin', '?')}), "
+        f"{count} platforms"
+    )
