@@ -25,12 +25,13 @@ from nvc_export.cli import (
     lint,
     pack_data,
     profile,
+    prune,
     train,
 )
 from nvc_runtime.cli.console import say
 from nvc_runtime.cli.launch import USAGE, launch, make_app, run_app
 
-EXTRA_MODULES: Final = ("onnx", "onnxscript", "torch")
+EXTRA_MODULES: Final = ("onnx", "onnxscript", "torch", "torch_pruning")
 """What the extra ``[export]`` installs and commands import when they start to work."""
 
 app = make_app(
@@ -41,6 +42,7 @@ app = make_app(
         "train": train.train,
         "bundle": bundle.bundle,
         "profile": profile.profile,
+        "prune": prune.prune,
         "gpus": gpus.gpus,
         "lint": lint.lint,
         "build-engine": build_engine.build_engine,

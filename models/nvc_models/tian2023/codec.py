@@ -13,7 +13,7 @@ from nvc_models.tian2023.widths import resize_layers
 class Tian2023(nn.Module):
     """Intra and inter model of one configuration.
 
-    Raises ``KeyError`` or ``ValueError`` if ``config.channels`` is that of another model.
+    Raises ``KeyError`` or ``RuntimeError`` if ``config.channels`` is that of another model.
     """
 
     def __init__(self, config: Tian2023Config) -> None:

@@ -1,6 +1,6 @@
 """Widths of the Tian-2023 family.
 
-``full`` is the unpruned framework, ``paper`` what pruning it to the paper's budget may reach,
+``full`` is the unpruned framework, ``paper`` has the cost of the paper's pruned models by width,
 ``lite`` a variant for machines without a GPU: its features live at 1/4 to 1/16 of the frame
 size, motion is coded at 1/4, and the decoded frame itself is warped at full size.
 """
@@ -20,7 +20,10 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class IntraConfig:
-    """Intra model. ``widths`` are the channels at stem_stride, 2 stem_stride, ... up to 1/8."""
+    """Intra model. ``widths`` are the channels at stem_stride, 2 stem_stride, ... up to 1/8.
+
+    ``synthesis_widths``: those of the synthesis, if they are others.
+    """
 
     style: BlockStyle
     stem_stride: int
@@ -30,6 +33,7 @@ class IntraConfig:
     entropy_width: int
     blocks: int
     refine_width: int
+    synthesis_widths: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,12 @@ class Tian2023Config:
     channels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a checkpoint or a manifest; ``channels`` only where there are any."""
+        """Plain data for a checkpoint or a manifest; what is only for some codecs, only there."""
         data = asdict(self)
         if not self.channels:
             del data["channels"]
+        if self.intra.synthesis_widths is None:
+            del data["intra"]["synthesis_widths"]
         return data
 
     @staticmethod
@@ -134,7 +140,7 @@ FULL = Tian2023Config(
     intra=IntraConfig(
         style="conv",
         stem_stride=1,
-        widths=(192, 192, 192, 192),
+        widths=(16, 192, 192, 192),
         latent=192,
         hyper=192,
         entropy_width=576,
@@ -148,12 +154,12 @@ FULL = Tian2023Config(
         encoder_width=64,
         latent=96,
         hyper=96,
-        entropy_width=256,
+        entropy_width=384,
         motion_stride=1,
         motion_width=64,
         motion_latent=64,
         motion_hyper=64,
-        motion_entropy_width=128,
+        motion_entropy_width=192,
         flow_stride=2,
         flow_widths=(32, 64, 32, 16),
         flow_kernel=7,
@@ -170,34 +176,35 @@ PAPER = Tian2023Config(
     intra=IntraConfig(
         style="conv",
         stem_stride=1,
-        widths=(32, 64, 96, 160),
+        widths=(16, 80, 120, 160),
         latent=192,
         hyper=192,
-        entropy_width=512,
+        entropy_width=576,
         blocks=1,
-        refine_width=16,
+        refine_width=12,
+        synthesis_widths=(12, 48, 96, 224),
     ),
     inter=InterConfig(
         style="conv",
         stem_stride=1,
-        widths=(16, 32, 64),
-        encoder_width=32,
+        widths=(8, 16, 64),
+        encoder_width=40,
         latent=96,
         hyper=96,
-        entropy_width=256,
+        entropy_width=352,
         motion_stride=1,
-        motion_width=32,
+        motion_width=8,
         motion_latent=64,
         motion_hyper=64,
-        motion_entropy_width=128,
+        motion_entropy_width=160,
         flow_stride=2,
-        flow_widths=(32, 64, 32, 16),
+        flow_widths=(28, 56, 28, 16),
         flow_kernel=7,
         flow_analytic_steps=0,
         warp_frame=False,
         warp_pyramid=True,
         blocks=1,
-        refine_width=16,
+        refine_width=4,
     ),
 )
 

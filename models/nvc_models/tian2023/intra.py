@@ -30,9 +30,9 @@ class IntraModel(nn.Module):
         s = config.stem_stride
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(s), nn.PixelShuffle(s)
         pixels = 3 * s * s
-        shape = (config.widths, config.latent, config.style, config.blocks)
-        self.analysis = Analysis(pixels, *shape)
-        self.synthesis = Synthesis(pixels, *shape)
+        shape = (config.latent, config.style, config.blocks)
+        self.analysis = Analysis(pixels, config.widths, *shape)
+        self.synthesis = Synthesis(pixels, config.synthesis_widths or config.widths, *shape)
         self.refine = UNet(3, 3, config.refine_width) if config.refine_width else None
         self.latent = LatentModel(
             LatentConfig(config.latent, config.hyper, 0, config.entropy_width, config.style)

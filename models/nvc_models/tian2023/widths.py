@@ -33,14 +33,15 @@ def resize_layers(model: nn.Module, channels: Channels) -> None:
     """Give the named convolutions of a model new channels; their weights are drawn anew.
 
     A depthwise layer stays one. Raises ``KeyError`` for a name that is no convolution of the model,
-    ``ValueError`` for channels that a layer cannot have.
+    ``RuntimeError`` for channels that a layer
+    cannot have.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     for name, (ins, outs) in channels.items():
         layer = layers[name]
         depthwise = layer.groups > 1
         if min(ins, outs) < 1 or (depthwise and ins != outs):
-            raise ValueError(f"layer {name} cannot have {ins} input and {outs} output channels")
+            raise RuntimeError(f"layer {name} cannot have {ins} input and {outs} output channels")
         layer.in_channels, layer.out_channels = ins, outs
         layer.groups = ins if depthwise else 1
         height, width = layer.kernel_size

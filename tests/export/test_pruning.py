@@ -1,0 +1,238 @@
+"""Pruning: groups that hold together, budgets that are met, checkpoints that rebuild the codec."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("torch_pruning", reason="needs nvc[export]")
+
+from tiny_codec import TINY, random_codec
+from torch import Tensor, nn
+from training_clips import make_material
+
+from nvc_errors import UsageError
+from nvc_export.cli.main import run
+from nvc_export.complexity import PAPER, complexity_from_codec
+from nvc_export.pruning.budget import (
+    CostModel,
+    budget_from_text,
+    channels_for_budget,
+    convolutions_of,
+    full_cost,
+    paper_budget,
+)
+from nvc_export.pruning.dependencies import Subpixel, dependency_groups
+from nvc_export.pruning.importance import Sampling, accumulate_gradients
+from nvc_export.pruning.pruner import figures_of, prune_codec
+from nvc_export.pruning.recovery import Recovery, recover, save_pruned
+from nvc_models.families import graphs_from_model
+from nvc_models.tian2023 import Tian2023, Tian2023Config, preset
+from nvc_models.training.data import PackedClips, pack
+from nvc_models.training.stage import Stage
+from nvc_models.training.trainer import load_model
+
+SAMPLING = Sampling(batches=1, batch=1, crop=64)
+STAGE = Stage("recovery", "joint", 2, 1, 2, 64, 1e-3, rounding="hard")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("material")
+    pack(*make_material(folder), folder / "cache")
+    return folder / "cache"
+
+
+@pytest.fixture(params=sorted(TINY))
+def codec(request: pytest.FixtureRequest) -> Tian2023:
+    model = random_codec(TINY[request.param], seed=3)
+    assert isinstance(model, Tian2023)
+    return model.eval()
+
+
+@torch.no_grad()
+def decoded(codec: Tian2023) -> list[Tensor]:
+    """An intra frame and two inter frames, the second after a carried feature."""
+    generator = torch.Generator().manual_seed(4)
+    frames = [torch.rand(1, 3, 64, 64, generator=generator) for _ in range(3)]
+    quality = torch.tensor([40.0])
+    intra = codec.intra(frames[0], quality, rounding="hard")
+    reference, found = codec.inter.reference_from_intra(intra.frame), [intra.frame]
+    for frame in frames[1:]:
+        result = codec.inter(frame, reference, quality, rounding="hard")
+        reference = result.reference
+        found.append(result.frame)
+    return found
+
+
+def silence(codec: Tian2023) -> dict[str, list[int]]:
+    """Set to zero whatever reads every other channel of a group; return these channels."""
+    dead: dict[str, list[int]] = {}
+    with dependency_groups(codec) as groups:
+        assert len(groups) > 40
+        for group in groups:
+            dead[group.name] = list(range(1, group.size, 2))
+            for item in group.handle:
+                layer = item.dep.target.module
+                conv = layer.conv if isinstance(layer, Subpixel) else layer
+                reads = item.dep.handler.__name__.endswith("in_channels")
+                if not (isinstance(conv, nn.Conv2d) and conv.groups == 1 and reads):
+                    continue
+                pairs = zip(item.idxs, item.root_idxs, strict=True)
+                conv.weight.data[:, [i for i, root in pairs if root % 2]] = 0.0
+    return dead
+
+
+def test_channels_that_nobody_reads_go_without_a_trace(codec: Tian2023) -> None:
+    names = [name for name, _ in codec.named_modules()]
+    dead = silence(codec)
+    expected, before = decoded(codec), figures_of(codec)
+    with dependency_groups(codec) as groups:
+        for group in groups:
+            if dead[group.name]:
+                group.handle.prune(idxs=dead[group.name])
+    assert [name for name, _ in codec.named_modules()] == names
+    for found, frame in zip(decoded(codec), expected, strict=True):
+        torch.testing.assert_close(found, frame, rtol=0, atol=2e-5)
+    for program, figures in figures_of(codec).items():
+        assert figures["parameters"] < 0.75 * before[program]["parameters"]
+
+
+def test_a_budget_is_met_and_the_checkpoint_rebuilds_the_codec(
+    codec: Tian2023, cache: Path, tmp_path: Path
+) -> None:
+    full, gains = figures_of(codec), codec.inter.encode_gain.log_gain.shape
+    accumulate_gradients(codec, PackedClips(cache), SAMPLING)
+    budgets = {name: budget_from_text("macs=70%", full[name]) for name in full}
+    reports = prune_codec(codec, budgets, multiple=1)
+    for report in reports:
+        assert abs(report.errors()["macs"]) < 0.02
+        assert report.before == full[report.program]
+        assert report.after == figures_of(codec)[report.program]
+    assert codec.config.channels
+    assert codec.inter.encode_gain.log_gain.shape == gains
+    assert codec.config.name.endswith("-pruned")
+    save_pruned(tmp_path / "pruned.safetensors", codec, seed=1)
+    again = load_model(tmp_path / "pruned.safetensors")
+    assert isinstance(again, Tian2023)
+    for found, frame in zip(decoded(again), decoded(codec.eval()), strict=True):
+        torch.testing.assert_close(found, frame, rtol=0, atol=0)
+
+
+def test_a_program_without_a_budget_stays(codec: Tian2023, cache: Path) -> None:
+    full = figures_of(codec)
+    accumulate_gradients(codec, PackedClips(cache), SAMPLING)
+    prune_codec(codec, {"inter": budget_from_text("macs=60%", full["inter"])}, multiple=1)
+    now = figures_of(codec)
+    # The intra decoder ends with the layer that makes the inter model's feature.
+    assert now["intra"]["macs"] > 0.95 * full["intra"]["macs"]
+    assert now["inter"]["macs"] < 0.65 * full["inter"]["macs"]
+
+
+def test_least_important_channels_go(codec: Tian2023) -> None:
+    for layer in codec.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.grad = torch.zeros_like(layer.weight)
+    level = codec.inter.flow.levels[0]
+    first, second = level[0], level[2]  # type: ignore[index]
+    first.weight.grad = torch.ones_like(first.weight)
+    first.weight.data[:] = 1.0
+    first.weight.data[:2] = 100.0
+    kept = second.weight.data[:, :2].clone()
+    full = figures_of(codec)
+    prune_codec(codec, {"inter": budget_from_text("macs=40%", full["inter"])}, multiple=1)
+    assert first.out_channels < 6
+    torch.testing.assert_close(first.weight[:2], torch.full_like(first.weight[:2], 100.0))
+    kept_rows = second.weight.shape[0]
+    assert kept_rows <= kept.shape[0]
+
+
+def test_recovery_repeats_and_teaches(cache: Path) -> None:
+    codec, data = random_codec(TINY["tiny-separable"], seed=3), PackedClips(cache)
+    assert isinstance(codec, Tian2023)
+    start = deepcopy(codec.state_dict())
+    runs = [
+        recover(deepcopy(codec), data, Recovery(STAGE, weight), teacher=deepcopy(codec))
+        for weight in (0.0, 0.0, 5.0)
+    ]
+    first, second, taught = (list(model.state_dict().values()) for model in runs)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, start.values(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, taught, strict=True))
+
+
+@pytest.mark.parametrize("program", sorted(PAPER))
+def test_the_paper_s_budget_is_within_reach_of_full(program: str) -> None:
+    codec = Tian2023(preset("full"))
+    costs = {cost.name: cost for cost in complexity_from_codec(graphs_from_model(codec))}
+    with dependency_groups(codec) as groups:
+        pass
+    model = CostModel(convolutions_of(codec), costs[program], groups)
+    assert full_cost(model)["macs"] == pytest.approx(costs[program].macs_per_pixel * 1280 * 768)
+    budget = paper_budget(program)
+    cost = model.cost(channels_for_budget(model, budget, {}, multiple=8))
+    for name, limit in budget.limits.items():
+        assert cost[name] == pytest.approx(limit, rel=0.03), name
+
+
+def test_the_preset_has_the_paper_s_cost() -> None:
+    for program, figures in figures_of(Tian2023(preset("paper"))).items():
+        for name, limit in paper_budget(program).limits.items():
+            assert figures[name] == pytest.approx(limit, rel=0.03), (program, name)
+
+
+def test_configurations_keep_their_form() -> None:
+    """Checkpoints from before pruning compare equal to what their presets write now."""
+    for name in ("lite", "full"):
+        data = preset(name).to_json()
+        assert "channels" not in data
+        assert "synthesis_widths" not in data["intra"]
+    for config in (*TINY.values(), preset("paper")):
+        assert Tian2023Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("macs", "not of the form"),
+        ("speed=3", "not of the form"),
+        ("macs=3T", "not of the form"),
+        ("macs=0", "below"),
+        ("parameters=130%", "below"),
+    ],
+)
+def test_wrong_budgets_are_told(text: str, reason: str) -> None:
+    full = {"macs": 1e9, "parameters": 1e6, "decoder_macs": 5e8, "decoder_parameters": 5e5}
+    with pytest.raises(UsageError, match=reason):
+        budget_from_text(text, full)
+    assert budget_from_text("macs=0.5G, decoder_parameters=50%", full).limits == {
+        "macs": 5e8,
+        "decoder_parameters": 2.5e5,
+    }
+
+
+def test_the_command_prunes(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codec = random_codec(TINY["tiny-separable"], seed=3)
+    assert isinstance(codec, Tian2023)
+    save_pruned(tmp_path / "large.safetensors", codec, seed=1)
+    output = tmp_path / "small.safetensors"
+    command = ["prune", "--checkpoint", str(tmp_path / "large.safetensors"), "--data", str(cache)]
+    command += ["--batches", "1", "--batch", "1", "--crop", "64", "-o", str(output)]
+    few = ["--inter", "macs=70%", "--multiple", "1"]
+    assert run([*command, *few, "--recover-steps", "1", "--distill", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [p["program"] for p in report["programs"]] == ["inter"]
+    assert abs(report["programs"][0]["errors"]["macs"]) < 0.02
+    assert isinstance(load_model(output), Tian2023)
+    assert run([*command, *few]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert run([*command, "-y"]) == 2
+    assert "give a budget" in capsys.readouterr().err
+    assert run([*command, "-y", "--paper", *few]) == 2
+    capsys.readouterr()
