@@ -34,6 +34,26 @@ def test_a_video_through_pipes(process: Process, clip: Path, stream: Path) -> No
     assert shown.stdout.count(b"FRAME\n") == 4
 
 
+@pytest.mark.parametrize(
+    ("tag", "frame_bytes"), [("422", (43 + 2 * 22) * 37), ("444", 43 * 3 * 37)]
+)
+def test_odd_sizes_and_finer_chroma_through_pipes(
+    tag: str, frame_bytes: int, process: Process
+) -> None:
+    head = f"YUV4MPEG2 W43 H37 F30000:1001 Ip A0:0 C{tag} XYSCSS={tag} XCOLORRANGE=FULL\n".encode()
+    frames = [b"FRAME\n" + bytes([level]) * frame_bytes for level in (90, 120)]
+    coded = process(
+        "encode", "-i", "-", "-o", "-", "--bundle", "block", input=head + b"".join(frames)
+    )
+    assert coded.returncode == 0, coded.stderr
+    shown = process("decode", "-i", "-", "-o", "-", "--quiet", input=coded.stdout)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    found, _, rest = shown.stdout.partition(b"\n")
+    assert found.startswith(b"YUV4MPEG2 W43 H37 F30000:1001 ")
+    assert f" C{tag} XCOLORRANGE=FULL ".encode() in found
+    assert [len(part) for part in rest.split(b"FRAME\n")] == [0, frame_bytes, frame_bytes]
+
+
 def test_probe_and_verify_read_standard_input(process: Process, stream: Path) -> None:
     probed = process("probe", "-i", "-", input=stream.read_bytes())
     assert probed.returncode == 0
