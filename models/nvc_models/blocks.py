@@ -82,8 +82,11 @@ class GatedBlock(nn.Module):
     """Pointwise, depthwise 3x3, pointwise; then two pointwise layers that gate each other.
 
     The product of the two is the only non-linearity of the second part (Chen et al., "Simple
-    Baselines for Image Restoration", ECCV'22): no exponential differs between platforms.
+    Baselines for Image Restoration", ECCV'22): no exponential differs between platforms. The gate
+    is bounded: products of products would otherwise grow without limit where the input is unusual.
     """
+
+    MAX_GATE = 4.0
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,7 +102,9 @@ class GatedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.spatial(x)
-        y: Tensor = x + self.shrink(self.value(x) * self.gate(x))
+        y: Tensor = x + self.shrink(
+            self.value(x) * self.gate(x).clamp(-self.MAX_GATE, self.MAX_GATE)
+        )
         return y
 
 

@@ -26,6 +26,8 @@ from nvc_models.swift.config import InterConfig, IntraConfig, SwiftConfig
 
 STRIDE = 8
 PIXELS = 3 * STRIDE * STRIDE
+MAX_FEATURE = 16.0
+"""Bound of what is carried from frame to frame, more than twice what real video reaches."""
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -75,7 +77,7 @@ class Synthesis(nn.Module):
         x = self.up(self.deep(y)) + bias
         if self.join is not None and context is not None:
             x = self.join(torch.cat((x, context), 1))
-        feature = self.blocks(x)
+        feature = self.blocks(x).clamp(-MAX_FEATURE, MAX_FEATURE)
         frame = self.shuffle(self.last(feature) + 0.5)
         return frame, feature
 
