@@ -1,12 +1,15 @@
 """The course of a training run: loss and rate over hours, as a table and a plot.
 
-python tools/training_report.py RUN/log.ndjson -o docs/results/training
+    python tools/training_report.py RUN/log.ndjson --name tian2023-lite -o docs/results/training
+
+Lines of the log with a figure that is not finite are counted and left out of the means.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,10 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
+def _is_finite(line: dict[str, Any]) -> bool:
+    return all(math.isfinite(v) for v in line.values() if isinstance(v, float))
+
+
 def _decibels(final: dict[str, float]) -> str:
     return f"{final['psnr']:.2f}" if "psnr" in final else "-"
 
@@ -53,9 +60,11 @@ def main() -> None:
     """Parse arguments, write JSON, Markdown and the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("log", type=Path)
+    parser.add_argument("--name", required=True, help="of the bundle that was trained")
     parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix")
     arguments = parser.parse_args()
-    lines = [json.loads(line) for line in arguments.log.read_text().splitlines()]
+    every = [json.loads(line) for line in arguments.log.read_text().splitlines()]
+    lines = [line for line in every if _is_finite(line)]
     stages = []
     for name, group in groupby(lines, key=lambda line: str(line["stage"])):
         stage = list(group)
@@ -69,12 +78,18 @@ def main() -> None:
                 "final": {k: sum(float(x[k]) for x in last) / len(last) for k in keys},
             }
         )
-    record = {"machine": machine_facts(), "stages": stages}
+    record = {
+        "machine": machine_facts(),
+        "bundle": arguments.name,
+        "lines": len(every),
+        "lines_not_finite": len(every) - len(lines),
+        "stages": stages,
+    }
     arguments.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     table = [
-        "# Training of tian2023-lite",
+        f"# Training of {arguments.name}",
         "",
-        f"{stages[-1]['hours_at_end']:.2f} hours on two cores that did other work, too. Figures "
+        f"{stages[-1]['hours_at_end']:.2f} hours on a machine that did other work, too. Figures "
         "are means over the last 200 steps of a stage.",
         "",
         "| stage | steps | hours so far | loss | PSNR (dB) |",
