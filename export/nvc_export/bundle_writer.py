@@ -21,7 +21,7 @@ from nvc_calib import ScaleLevels
 from nvc_errors import OutputError, UsageError
 from nvc_export.onnx_export import export_graph
 from nvc_export.tables import arrays_from_tables, tables_from_codec
-from nvc_models.graph import CodecGraphs
+from nvc_models.graph import CodecGraph, CodecGraphs
 from nvc_models.latent import LEVELS, QUALITIES
 from nvc_runtime.bundle import Bundle, Defaults
 from nvc_runtime.video.target import output_errors, temporary_beside
@@ -79,15 +79,18 @@ def bundle_from_codec(
     path: Path,
     *,
     overwrite: bool = False,
+    check: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Export every graph and write the bundle to ``path``.
 
     A path that ends in ``.nvcb`` becomes an archive, any other a directory. Written under a
-    temporary name, read back, and renamed. ``progress`` receives the name of every graph.
+    temporary name, read back, and renamed. ``progress`` receives the name of every graph. With
+    ``check`` every graph is run beside its module, see :mod:`nvc_export.graph_check`.
 
     Raises :class:`UsageError` and :class:`OutputError` as :func:`check_bundle_output` does, before
-    anything is exported, and :class:`OutputError` if writing fails.
+    anything is exported, :class:`OutputError` if writing fails, and :class:`VerificationError` if a
+    graph does not compute what its module does.
     """
     check_bundle_output(path, overwrite=overwrite)
     files: dict[str, bytes] = {}
@@ -96,6 +99,8 @@ def bundle_from_codec(
         progress(graph.name)
         file = f"graphs/{graph.name}.onnx"
         files[file] = export_graph(codec, graph, {"nvc.bundle": options.name})
+        if check:
+            _check_graph(codec, graph, files[file])
         graphs[graph.name] = {"file": file, "inputs": graph.inputs, "outputs": graph.outputs}
     tables = tables_from_codec(codec, LEVELS)
     files[TABLES_FILE] = save_safetensors(arrays_from_tables(tables, codec.quality_vectors))
@@ -103,6 +108,12 @@ def bundle_from_codec(
     files[MANIFEST_FILE] = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
     _write(path, files)
     return path
+
+
+def _check_graph(codec: CodecGraphs, graph: CodecGraph, data: bytes) -> None:
+    from nvc_export.graph_check import check_graph  # needs Polygraphy, which other uses do not
+
+    check_graph(codec, graph, data)
 
 
 def _manifest(

@@ -50,6 +50,9 @@ def bundle(
         Path | None,
         typer.Option("--card", metavar="FILE.json", help="Training data, licence, and the like."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Compare every graph with PyTorch.")
+    ] = True,
     overwrite: options.OverwriteOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -77,6 +80,7 @@ def bundle(
         bundle_options,
         output,
         overwrite=overwrite,
+        check=check,
         progress=lambda graph: say(f"graph {graph}", quiet=quiet),
     )
     written = Bundle(output)

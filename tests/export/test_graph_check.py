@@ -1,0 +1,29 @@
+"""Exported graphs compute what their modules do, and one that does not is found."""
+
+from __future__ import annotations
+
+import pytest
+from exported_codec import Exported
+
+pytest.importorskip("polygraphy", reason="needs nvc[export]")
+
+import onnx
+
+from nvc_errors import VerificationError
+from nvc_export.graph_check import TOLERANCE, check_graph
+
+
+def test_every_graph_computes_what_its_module_does(exported: Exported) -> None:
+    for graph in exported.codec.graphs:
+        data = exported.bundle.graph(graph.name).onnx
+        assert check_graph(exported.codec, graph, data) < TOLERANCE
+
+
+def test_a_changed_weight_is_found(exported: Exported) -> None:
+    graph = next(g for g in exported.codec.graphs if g.name.endswith("inter_synthesis"))
+    model = onnx.load_from_string(exported.bundle.graph(graph.name).onnx)
+    weights = [w for w in model.graph.initializer if len(w.dims) == 4]
+    values = onnx.numpy_helper.to_array(weights[0]) * 1.01
+    weights[0].CopyFrom(onnx.numpy_helper.from_array(values, weights[0].name))
+    with pytest.raises(VerificationError, match=r"'inter_synthesis', output .* do not ship"):
+        check_graph(exported.codec, graph, model.SerializeToString())
