@@ -242,9 +242,10 @@ def markdown(record: dict[str, Any], picture: str) -> str:
     clip = "made-up pictures" if record["clip"] == MADE_UP else record["clip"]
     sync = f"every {record['sync']} frames" if record["sync"] else "none"
     lines = [
-        "# Drift along a long GOP" + (" with sync frames" if record["sync"] else ""),
+        f"# Drift along a GOP of {record['frames']}, {sizes[MAIN]}"
+        + (", with sync frames" if record["sync"] else ""),
         "",
-        f"{clip}{played}, {record['frames']} frames with one intra frame and no refresh, quality "
+        f"Bundle `{record['bundle']['name']}`, {clip}{played}, {record['frames']} frames with one intra frame and no refresh, quality "
         f"{record['quality']}, sync frames: {sync}. Encoded on `{record['reference']}`; largest "
         f"difference of any scale index up to the frame shown. Epsilon of the stream: "
         f"{record['epsilon']:.3g}. "

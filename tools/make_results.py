@@ -27,9 +27,13 @@ ORDER = (
     ("golden-legs", "tools/golden_legs.py"),
     ("drift_curve", "tools/drift_curve.py"),
     ("drift_curve_sync", "tools/drift_curve.py --sync"),
+    ("drift_curve_720p", "tools/drift_curve.py"),
+    ("drift_curve_720p_sync", "tools/drift_curve.py --sync"),
+    ("drift_curve_720p_warp", "tools/rewrite_warp.py, tools/drift_curve.py --bundle"),
     ("calibration_cost", "tools/calibration_cost.py"),
     ("calibration_speed", "tools/calibration_speed.py"),
     ("exact_pixels", "tools/exact_pixels.py"),
+    ("exact_pixels_warp", "tools/rewrite_warp.py, tools/exact_pixels.py --bundle"),
     ("training", "tools/training_report.py"),
     ("engine_builds", "tools/engine_build_report.py"),
 )
