@@ -245,8 +245,8 @@ def markdown(record: dict[str, Any], picture: str) -> str:
         f"# Drift along a GOP of {record['frames']}, {sizes[MAIN]}"
         + (", with sync frames" if record["sync"] else ""),
         "",
-        f"Bundle `{record['bundle']['name']}`, {clip}{played}, {record['frames']} frames with one intra frame and no refresh, quality "
-        f"{record['quality']}, sync frames: {sync}. Encoded on `{record['reference']}`; largest "
+        f"Bundle `{record['bundle']['name']}`, {clip}{played}, {record['frames']} frames with one "
+        f"intra frame and no refresh, quality {record['quality']}, sync frames: {sync}. Encoded on `{record['reference']}`; largest "
         f"difference of any scale index up to the frame shown. Epsilon of the stream: "
         f"{record['epsilon']:.3g}. "
         f"{'Every leg found the same symbols, within it.' if record['passed'] else '**Failed.**'}",
