@@ -246,9 +246,9 @@ def markdown(record: dict[str, Any], picture: str) -> str:
         + (", with sync frames" if record["sync"] else ""),
         "",
         f"Bundle `{record['bundle']['name']}`, {clip}{played}, {record['frames']} frames with one "
-        f"intra frame and no refresh, quality {record['quality']}, sync frames: {sync}. Encoded on `{record['reference']}`; largest "
-        f"difference of any scale index up to the frame shown. Epsilon of the stream: "
-        f"{record['epsilon']:.3g}. "
+        f"intra frame and no refresh, quality {record['quality']}, sync frames: {sync}. Encoded "
+        f"on `{record['reference']}`; largest difference of any scale index up to the frame shown. "
+        f"Epsilon of the stream: {record['epsilon']:.3g}. "
         f"{'Every leg found the same symbols, within it.' if record['passed'] else '**Failed.**'}",
         "",
         f"| leg | size | {' | '.join(f'frame {n}' for n in shown)} | largest, in frame | mean "
