@@ -15,10 +15,10 @@ import typer
 
 from nvc_export.cli import options
 from nvc_runtime.cli.console import say
+from nvc_runtime.cli.launch import TERMINATED
 
 LINE_EVERY_S: Final = 10.0
 HIDDEN: Final = ("stage", "step", "total_steps", "hours", "step_s", "images_per_s", "learning_rate")
-TERMINATED: Final = 143
 
 
 class Device(StrEnum):

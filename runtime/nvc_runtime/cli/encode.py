@@ -25,6 +25,7 @@ def encode(
     engines_dir: options.EnginesDirOption = None,
     quality: options.QualityOption = None,
     keyint: options.KeyintOption = None,
+    scene_cuts: options.SceneCutsOption = True,
     skip: options.SkipOption = 0,
     limit: options.LimitOption = None,
     calibration: options.CalibrationOption = options.Calibration.RETRIEVAL,
@@ -47,6 +48,7 @@ def encode(
     settings = encoder_settings(
         quality=quality,
         keyint=keyint,
+        scene_cuts=scene_cuts,
         skip_level=skip_level,
         epsilon=epsilon,
         pixel_epsilon=pixel_epsilon,

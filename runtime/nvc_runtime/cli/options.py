@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 DEFAULT_ENGINE: Final = "ort:cpu"
+DEFAULT_BUNDLE: Final = "tian2023-lite"
 
 
 class Calibration(StrEnum):
@@ -35,7 +36,7 @@ StreamInput = Annotated[
 ]
 BundleOption = Annotated[
     str | None,
-    typer.Option("--bundle", metavar="NAME|PATH", help="Bundle; default: tian2023-lite."),
+    typer.Option("--bundle", metavar="NAME|PATH", help=f"Bundle; default: {DEFAULT_BUNDLE}."),
 ]
 StreamBundleOption = Annotated[
     str | None,
@@ -64,8 +65,12 @@ KeyintOption = Annotated[
         "--keyint",
         min=0,
         metavar="N",
-        help="Intra frame every N frames; 0: only the first; default: the bundle's.",
+        help="Intra frame every N frames at most; 0: no limit; default: the bundle's.",
     ),
+]
+SceneCutsOption = Annotated[
+    bool,
+    typer.Option("--scene-cuts/--no-scene-cuts", help="Begin a new scene with an intra frame."),
 ]
 SkipLevelOption = Annotated[
     int | None,

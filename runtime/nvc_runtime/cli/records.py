@@ -15,6 +15,7 @@ def encoder_settings(
     *,
     quality: int | None,
     keyint: int | None,
+    scene_cuts: bool,
     skip_level: int | None,
     epsilon: float | None,
     pixel_epsilon: float | None,
@@ -26,6 +27,7 @@ def encoder_settings(
     return EncoderSettings(
         quality=quality,
         keyint=keyint,
+        scene_cuts=scene_cuts,
         skip_level=skip_level,
         epsilon=epsilon,
         pixel_epsilon=pixel_epsilon,
@@ -43,6 +45,7 @@ def record_of_encoder(encoder: Encoder) -> dict[str, Any]:
         "settings": {
             "quality": encoder.quality,
             "keyint": encoder.keyint,
+            "scene_cuts": encoder.settings.scene_cuts,
             "skip_level": encoder.skip_level,
             "calibration": encoder.settings.calibration.value,
             "epsilon": encoder.epsilon,

@@ -45,10 +45,20 @@ def verify(
         Path | None,
         typer.Option("--junit", metavar="FILE", help="With --against: the checks as JUnit XML."),
     ] = None,
+    bisect: Annotated[
+        str | None,
+        typer.Option(
+            "--bisect", metavar="GRAPH", help="Name the first layer two engines differ in instead."
+        ),
+    ] = None,
+    bound: Annotated[
+        float, typer.Option("--bound", metavar="X", help="With --bisect: share of a layer's range.")
+    ] = 1e-4,
     engines_dir: options.EnginesDirOption = None,
     bundle: options.BundleOption = None,
     quality: options.QualityOption = None,
     keyint: options.KeyintOption = None,
+    scene_cuts: options.SceneCutsOption = True,
     skip: options.SkipOption = 0,
     limit: options.LimitOption = None,
     calibration: options.CalibrationOption = options.Calibration.RETRIEVAL,
@@ -76,9 +86,22 @@ def verify(
     from nvc_runtime import Encoder, open_bundle
     from nvc_runtime.cli.certify import certify_engines
     from nvc_runtime.cli.records import encoder_settings
+    from nvc_runtime.cli.verify_bisect import bisect_graph
     from nvc_runtime.drift.page import page_from_report
     from nvc_runtime.verify import is_stream, split_engine_names, verify_stream, verify_video
 
+    if bisect is not None:
+        if source is not None or against is not None:
+            raise UsageError("--bisect makes its own inputs; leave out --input and --against")
+        bisect_graph(
+            bisect,
+            split_engine_names(engines),
+            bound=bound,
+            engines_dir=engines_dir,
+            bundle=bundle,
+            json=json,
+        )
+        return
     if (source is None) == (against is None):
         raise UsageError("give either --input, or --against with a trace")
     if against is not None or source is None:
@@ -95,6 +118,7 @@ def verify(
     settings = encoder_settings(
         quality=quality,
         keyint=keyint,
+        scene_cuts=scene_cuts,
         skip_level=skip_level,
         epsilon=epsilon,
         pixel_epsilon=pixel_epsilon,

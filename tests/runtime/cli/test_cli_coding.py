@@ -40,6 +40,12 @@ def test_encode_reports_what_it_wrote(
     assert_documented(data, "flags", "bits")
 
 
+def test_scene_cuts_can_be_turned_off(nvc: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
+    for number, flags in enumerate([[], ["--no-scene-cuts"]]):
+        data = encode(nvc, clip, tmp_path / f"{number}.nvc", "--json", *flags).json
+        assert data["settings"]["scene_cuts"] is (flags == [])
+
+
 def test_settings_reach_the_stream(nvc: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.nvc"
     encode(

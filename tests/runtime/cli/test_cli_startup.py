@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from nvc_calib import PositionCoder
+from nvc_runtime.bundle import DEFAULT_BUNDLE
+from nvc_runtime.cli import options
 from nvc_runtime.cli.options import Calibration, Exact
 from nvc_runtime.stream import ExactMode
 
@@ -77,3 +79,4 @@ def test_usage_errors_are_one_line(
 def test_choices_are_those_of_the_library() -> None:
     assert {c.value for c in Calibration} == {c.value for c in PositionCoder}
     assert {e.value for e in Exact} == {e.value for e in ExactMode}
+    assert options.DEFAULT_BUNDLE == DEFAULT_BUNDLE
