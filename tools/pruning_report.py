@@ -42,6 +42,8 @@ from nvc_models.training.trainer import load_model
 QUALITIES = (4, 24, 44, 60)
 SKIP_LEVEL = 9
 CROP = 128
+MIN_OVERLAP = 0.5
+"""Share of the range of qualities that two curves must have in common for a BD-rate."""
 PAPER_SAMPLING = Sampling(batches=1, batch=1, crop=64)
 
 
@@ -91,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     stages["pruned"] = _curve(codec, clips)
     stage = Stage(
         "recovery", "joint", options.steps, options.batch, 3, CROP, options.learning_rate,
-        rounding="hard", skip_level=SKIP_LEVEL,
+        rounding="hard", skip_level=SKIP_LEVEL, warmup_steps=20,
     )  # fmt: skip
     start, cpu_start = time.monotonic(), time.process_time()
     recovered = recover(
@@ -186,13 +188,16 @@ def _code(codec: Tian2023, clip: torch.Tensor, quality: int) -> tuple[float, flo
 
 
 def _bd_rate(anchor: list[dict[str, float]], test: list[dict[str, float]]) -> float | None:
-    """Return the BD-rate in per cent; None where the curves have no quality in common."""
+    """Return the BD-rate in per cent; None where too little of the curves has a common quality."""
     low = max(min(p["psnr"] for p in curve) for curve in (anchor, test))
     high = min(max(p["psnr"] for p in curve) for curve in (anchor, test))
-    if low >= high:
+    widest = max(max(p["psnr"] for p in c) - min(p["psnr"] for p in c) for c in (anchor, test))
+    if high - low < MIN_OVERLAP * widest:
         return None
     columns = [[p[key] for p in c] for c in (anchor, test) for key in ("bpp", "psnr")]
-    rate = bjontegaard.bd_rate(*columns, method="akima", require_matching_points=False)
+    rate = bjontegaard.bd_rate(
+        *columns, method="akima", require_matching_points=False, min_overlap=0
+    )
     return None if np.isnan(rate) else round(float(rate), 2)
 
 
@@ -215,7 +220,9 @@ def markdown_from_result(result: dict[str, Any]) -> str:
     for stage, curve in result["stages"].items():
         cells = " | ".join(f"{p['bpp']:.4f}, {p['psnr']:.2f}" for p in curve)
         rate = result["bd_rate"].get(stage)
-        shown = "0" if stage == "before" else "no overlap" if rate is None else f"{rate:+.1f} %"
+        shown = (
+            "0" if stage == "before" else "too little overlap" if rate is None else f"{rate:+.1f} %"
+        )
         lines.append(f"| {stage} | {cells} | {shown} |")
     lines += ["", *_figures(result["programs"])]
     lines += [

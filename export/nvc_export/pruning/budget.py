@@ -4,8 +4,9 @@ The cost of a convolution is bilinear in its channels, so the cost of every choi
 groups alone. A program's decoder is fitted first, the rest of its encoder then. In each of these
 parts two numbers decide how much of a group stays: one for the coarsest resolution, one for the
 finest, geometric between them. Two budgets, of operations and of parameters, determine both: deep
-layers hold the parameters, layers at high resolution take the operations. Then single groups are
-moved by one step while that comes nearer to the budget.
+layers hold the parameters, layers at high resolution take the operations. With one budget only,
+channels go in the order of their importance by what they cost, whatever their group. Then single
+groups are moved by one step while that comes nearer to the budget.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from nvc_errors import UsageError
 from nvc_export.complexity import (
@@ -31,6 +32,8 @@ PIXELS: Final = PAPER_WIDTH * PAPER_HEIGHT
 GRID: Final = 48
 REFINEMENTS: Final = 4
 SMALLEST_SHARE: Final = 0.01
+SMALLEST_KEPT: Final = 0.25
+"""Share of a group that stays, however little it matters, where importance decides."""
 MAX_MOVES: Final = 300
 GOOD_ENOUGH: Final = 0.004
 _SUFFIXES: Final = {"": 1.0, "M": 1e6, "G": 1e9}
@@ -179,12 +182,17 @@ def full_cost(model: CostModel) -> dict[str, float]:
 
 
 def channels_for_budget(
-    model: CostModel, budget: Budget, taken: Mapping[str, int], *, multiple: int
+    model: CostModel,
+    budget: Budget,
+    taken: Mapping[str, int],
+    *,
+    multiple: int,
+    importance: Mapping[str, Tensor] | None = None,
 ) -> dict[str, int]:
     """Return how many channels each group of a program keeps, near the budget.
 
     ``taken``: groups that another program has decided. Counts are multiples of ``multiple``, or
-    all of a group's channels.
+    all of a group's channels. A part with a single limit is pruned by ``importance``, if given.
     """
     kept: dict[str, float] = {name: float(group.size) for name, group in model.groups.items()}
     kept |= {name: float(count) for name, count in taken.items() if name in kept}
@@ -196,7 +204,9 @@ def channels_for_budget(
         limits = {
             k: v for k, v in budget.limits.items() if k in (f"{prefix}macs", f"{prefix}parameters")
         }
-        if names and limits:
+        if len(limits) == 1 and importance is not None:
+            kept = _ranked(model, kept, names, limits, multiple, importance)
+        elif names and limits:
             kept = _fitted(model, kept, names, limits)
     rounded = {
         name: kept[name]
@@ -238,6 +248,34 @@ def _fitted(
         best = min(points, key=lambda p: error((math.exp(p[0]), math.exp(p[1]))))
         centre, reach = (min(best[0], 0.0), best[1]), reach / 6
     return apply(math.exp(centre[0]), math.exp(centre[1]))
+
+
+def _ranked(
+    model: CostModel,
+    kept: Mapping[str, float],
+    names: Sequence[str],
+    limits: Mapping[str, float],
+    multiple: int,
+    importance: Mapping[str, Tensor],
+) -> dict[str, float]:
+    """Take away what matters least for what it costs, ``multiple`` channels at a time."""
+    ((figure, limit),) = limits.items()
+    result, full = dict(kept), model.cost(kept)[figure]
+    steps: list[tuple[float, int, str]] = []
+    for name in names:
+        size = model.groups[name].size
+        saving = full - model.cost(result | {name: size - multiple})[figure]
+        if saving <= 0:
+            continue
+        worth = importance[name].sort().values
+        count = int(size * (1 - SMALLEST_KEPT)) // multiple
+        losses = worth[: count * multiple].view(count, multiple).sum(1) / saving
+        steps += [(float(loss), number, name) for number, loss in enumerate(losses)]
+    for _, _, name in sorted(steps):
+        if model.cost(result)[figure] <= limit:
+            break
+        result[name] -= multiple
+    return result
 
 
 def _rounded(count: float, size: int, multiple: int) -> int:

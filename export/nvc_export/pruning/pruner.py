@@ -87,6 +87,7 @@ def prune_codec(
     before = {name: program_figures(cost) for name, cost in costs.items()}
     convolutions = convolutions_of(codec)
     with dependency_groups(codec) as groups:
+        importance = channel_importance(groups)
         decided: dict[str, int] = {}
         for program in ORDER:
             model = CostModel(convolutions, costs[program], groups)
@@ -97,9 +98,10 @@ def prune_codec(
                 if name not in own
             }
             if program in budgets:
-                kept = channels_for_budget(model, budgets[program], taken, multiple=multiple)
+                kept = channels_for_budget(
+                    model, budgets[program], taken, multiple=multiple, importance=importance
+                )
                 decided |= {name: kept[name] for name in own if name in kept}
-        importance = channel_importance([g for g in groups if g.name in decided])
         for group in groups:
             if decided.get(group.name, group.size) < group.size:
                 _remove(group, importance[group.name], decided[group.name])

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from nvc_models.rate import lagrangian
 from nvc_models.tian2023 import Tian2023
@@ -71,8 +71,7 @@ def recover(
     optimizer = torch.optim.AdamW(
         parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
     )
-    average: Any = get_ema_multi_avg_fn(stage.ema)  # type: ignore[no-untyped-call]
-    averaged = AveragedModel(codec, multi_avg_fn=average)
+    averaged = AveragedModel(codec, multi_avg_fn=_moving_average(stage.ema))
     sampler = SequenceSampler(data, photo_share=stage.photo_share, seed=options.seed)
     shape = BatchShape(stage.batch, stage.frames, stage.crop)
     sums: dict[str, float] = {}
@@ -103,6 +102,17 @@ def recover(
     recovered = averaged.module
     assert isinstance(recovered, Tian2023)
     return recovered.eval()
+
+
+def _moving_average(decay: float) -> Callable[..., None]:
+    """Return the update of an exponential average that soon forgets where it started."""
+
+    @torch.no_grad()
+    def update(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        reached = min(decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(average, current, 1 - reached)
+
+    return update
 
 
 def _seed(options: Recovery, step: int) -> int:
