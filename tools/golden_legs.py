@@ -34,8 +34,9 @@ from platform_trials.rounds import run_on_legs
 
 from nvc_engines import Engine
 from nvc_errors import NvcError, VerificationError
+from nvc_runtime.bundle import DEFAULT_BUNDLE
 
-VECTORS = Path(__file__).parents[1] / "tests" / "golden" / "vectors"
+VECTORS = Path(__file__).parents[1] / "tests" / "golden" / "vectors" / DEFAULT_BUNDLE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Make the golden streams of tests/golden: streams that must decode for ever, and some that never.
 
-    python tools/make_vectors.py -y
+    python tools/make_vectors.py --bundle NAME
 
 Run by hand when a bundle is shipped, never in CI: a golden stream that is made again whenever the
 code changes proves nothing. The pictures are computed with integers, so they are the same
@@ -225,23 +225,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--bundle", help="name or path; default: the shipped one")
     parser.add_argument("--engine", default="ort:cpu", help="encodes; default: %(default)s")
-    parser.add_argument("-o", "--output", type=Path, default=FOLDER, help="default: %(default)s")
+    parser.add_argument("-o", "--output", type=Path, help="default: the bundle's in tests/golden")
     parser.add_argument("-y", "--overwrite", action="store_true", help="replace old vectors")
     options = parser.parse_args(arguments)
     try:
-        if (options.output / "vectors.json").exists() and not options.overwrite:
-            raise UsageError(f"{options.output} holds vectors; give -y to replace them")
+        bundle = open_bundle(options.bundle)
+        output: Path = options.output or FOLDER / bundle.name
+        if (output / "vectors.json").exists() and not options.overwrite:
+            raise UsageError(f"{output} holds vectors; give -y to replace them")
         with open_engine(options.engine) as engine:
-            files = make_all(open_bundle(options.bundle), engine)
+            files = make_all(bundle, engine)
     except NvcError as error:
         print(f"make_vectors: {error}", file=sys.stderr)
         return error.exit_code
-    options.output.mkdir(parents=True, exist_ok=True)
-    for old in options.output.glob("*.nvc"):
+    output.mkdir(parents=True, exist_ok=True)
+    for old in output.glob("*.nvc"):
         old.unlink()
     for name, data in files.items():
-        (options.output / name).write_bytes(data)
-        print(f"{len(data):8} {options.output / name}")
+        (output / name).write_bytes(data)
+        print(f"{len(data):8} {output / name}")
     return 0
 
 

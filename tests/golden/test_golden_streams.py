@@ -1,6 +1,7 @@
 """Streams that every version must decode alike on every engine, and streams that must fail.
 
-`tools/make_vectors.py` made them; it is run by hand when a bundle is shipped, never by a test.
+`tools/make_vectors.py` made them, a folder for each bundle that was ever shipped; it is run by
+hand when a bundle is shipped, never by a test.
 """
 
 from __future__ import annotations
@@ -14,19 +15,17 @@ from typing import Any
 import pytest
 
 from nvc_engines import Engine, Graph, GraphSource, Shape, open_engine, parse_engine_spec
-from nvc_errors import BundleError, EngineUnavailableError, NvcError
+from nvc_errors import EngineUnavailableError, NvcError
 from nvc_runtime.bundle import DEFAULT_BUNDLE, Bundle, find_bundle
-from nvc_runtime.bundle.catalog import BUNDLE_SUFFIX, shipped_folder
 from nvc_runtime.codec import Decoder
 from nvc_runtime.video import frame_hash
 
 FOLDER = Path(__file__).parent / "vectors"
-VECTORS_FILE = FOLDER / "vectors.json"
-VECTORS: dict[str, Any] = (
-    json.loads(VECTORS_FILE.read_text())
-    if VECTORS_FILE.exists()
-    else {"streams": {}, "failing": {}, "bundle": None}
-)
+VECTORS: dict[str, Any] = {
+    path.parent.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*/vectors.json"))
+}
+STREAMS = [(bundle, name) for bundle, found in VECTORS.items() for name in found["streams"]]
+FAILING = [(bundle, name) for bundle, found in VECTORS.items() for name in found["failing"]]
 ENGINES = [
     "ort:cpu,threads=1",
     "ort:cpu,opt=basic,threads=1",
@@ -37,22 +36,12 @@ ENGINES = [
 ]
 GPU_ENGINES = ["ort:cuda", "torch:cuda"]
 
-pytestmark = pytest.mark.skipif(
-    not VECTORS_FILE.exists(),
-    reason="no golden streams yet: python tools/make_vectors.py makes them",
-)
-
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    """The bundle the vectors name. A bundle that is shipped must be the one."""
-    named = VECTORS["bundle"]
-    try:
-        return find_bundle(bytes.fromhex(named["digest"]), named["name"])
-    except BundleError as error:
-        if (shipped_folder() / f"{DEFAULT_BUNDLE}{BUNDLE_SUFFIX}").exists():
-            pytest.fail(f"{error}; the golden streams must decode with what is shipped")
-        pytest.skip(f"no bundle is shipped: {error}")
+def bundles() -> dict[str, Bundle]:
+    """The bundles that the vectors name: all are shipped."""
+    named = {name: found["bundle"] for name, found in VECTORS.items()}
+    return {n: find_bundle(bytes.fromhex(b["digest"]), b["name"]) for n, b in named.items()}
 
 
 @pytest.fixture(
@@ -75,7 +64,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 def load_once(engine: Engine) -> None:
-    """Keep graphs for further decoders: all streams have the same padded size."""
+    """Keep graphs for further decoders: all streams of a bundle have the same padded size."""
     loaded: dict[tuple[str, str], Graph] = {}
     load = engine.load
 
@@ -88,19 +77,27 @@ def load_once(engine: Engine) -> None:
     engine.load = cached  # type: ignore[method-assign]
 
 
-def test_folder_holds_what_is_listed_and_nothing_else() -> None:
-    listed = VECTORS["streams"] | VECTORS["failing"]
-    assert {path.name for path in FOLDER.glob("*.nvc")} == set(listed)
+def test_the_embedded_default_has_golden_streams() -> None:
+    assert DEFAULT_BUNDLE in VECTORS
+
+
+@pytest.mark.parametrize("bundle", sorted(VECTORS))
+def test_folder_holds_what_is_listed_and_nothing_else(bundle: str) -> None:
+    listed = VECTORS[bundle]["streams"] | VECTORS[bundle]["failing"]
+    assert VECTORS[bundle]["bundle"]["name"] == bundle
+    assert {path.name for path in (FOLDER / bundle).glob("*.nvc")} == set(listed)
     for name, expected in listed.items():
-        data = (FOLDER / name).read_bytes()
+        data = (FOLDER / bundle / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == expected["sha256"], name
 
 
-@pytest.mark.parametrize("name", list(VECTORS["streams"]))
-def test_golden_stream_decodes(name: str, bundle: Bundle, engine: Engine) -> None:
-    expected = VECTORS["streams"][name]
-    with (FOLDER / name).open("rb") as file:
-        decoder = Decoder(file, engine, bundle=bundle)
+@pytest.mark.parametrize(("bundle", "name"), STREAMS)
+def test_golden_stream_decodes(
+    bundle: str, name: str, bundles: dict[str, Bundle], engine: Engine
+) -> None:
+    expected = VECTORS[bundle]["streams"][name]
+    with (FOLDER / bundle / name).open("rb") as file:
+        decoder = Decoder(file, engine, bundle=bundles[bundle])
         frames = list(decoder)
     assert [f"{frame.digest:08x}" for frame in frames] == expected["frame_digests"]
     assert decoder.report().symbols_digest == expected["symbols_digest"]
@@ -110,13 +107,16 @@ def test_golden_stream_decodes(name: str, bundle: Bundle, engine: Engine) -> Non
         assert [frame_hash(frame.rgb) for frame in frames] == expected["frame_md5"]
 
 
-@pytest.mark.parametrize("name", list(VECTORS["failing"]))
-def test_failing_stream_fails(name: str, bundle: Bundle) -> None:
-    expected = VECTORS["failing"][name]
+@pytest.mark.parametrize(("bundle", "name"), FAILING)
+def test_failing_stream_fails(bundle: str, name: str, bundles: dict[str, Bundle]) -> None:
+    expected = VECTORS[bundle]["failing"][name]
     frames, error = 0, "none"
-    with open_engine("ort:cpu,threads=1") as engine, (FOLDER / name).open("rb") as file:
+    with (
+        open_engine("ort:cpu,threads=1") as engine,
+        (FOLDER / bundle / name).open("rb") as file,
+    ):
         try:
-            for _ in Decoder(file, engine, bundle=bundle):
+            for _ in Decoder(file, engine, bundle=bundles[bundle]):
                 frames += 1
         except NvcError as found:
             error = type(found).__name__
