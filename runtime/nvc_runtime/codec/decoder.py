@@ -20,7 +20,7 @@ from nvc_runtime.codec.reports import DecodeReport, SymbolsDigest
 from nvc_runtime.codec.samples import (
     SAMPLE_LEVELS,
     Frame,
-    frame_from_index,
+    frame_from_output,
     frame_from_planes,
     input_from_frame,
     sample_index,
@@ -189,12 +189,13 @@ class Decoder:
             )
         output, carried = self._interpreter.run(program, coder, packet.quality, carried or {})
         reader.finish()
-        index = sample_index(output, self.header.height, self.header.width)
+        size = (self.header.height, self.header.width)
         if self._tap is not None:
-            self._tap.samples(packet.frame_number, index)
+            self._tap.samples(packet.frame_number, sample_index(output, *size))
         if packet.pixels is None:
-            rgb = frame_from_index(index)
+            rgb = frame_from_output(output, *size)
         else:
+            index = sample_index(output, *size)
             rgb = self._exact_samples(index, packet.frame_number, packet.pixels)
         if packet.sync and manifest.sync is not None:
             exact = input_from_frame(rgb, self._interpreter.padded)

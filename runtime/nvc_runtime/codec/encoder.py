@@ -20,7 +20,7 @@ from nvc_runtime.codec.reports import EncodeReport, SymbolsDigest
 from nvc_runtime.codec.samples import (
     SAMPLE_LEVELS,
     Frame,
-    frame_from_index,
+    frame_from_output,
     frame_from_planes,
     input_from_frame,
     psnr_db,
@@ -200,11 +200,11 @@ class _Session:
         self.since_intra = 0 if intra else self.since_intra + 1
         interval = self.header.sync_interval
         sync = bool(interval and self.since_intra and self.since_intra % interval == 0)
-        index = sample_index(output, self.info.height, self.info.width)
+        size = (self.info.height, self.info.width)
         if sync or self.header.exact is ExactMode.PIXELS:
-            decoded, pixels = self._exact_samples(index)
+            decoded, pixels = self._exact_samples(sample_index(output, *size))
         else:
-            decoded, pixels = frame_from_index(index), None
+            decoded, pixels = frame_from_output(output, *size), None
         if sync and manifest.sync is not None:
             exact = input_from_frame(decoded, self.interpreter.padded)
             self.carried = self.interpreter.synchronize(manifest.sync, exact)

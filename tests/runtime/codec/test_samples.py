@@ -1,0 +1,29 @@
+"""From float samples to frames: rounded, clamped, cropped and interleaved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nvc_runtime.codec.samples import frame_from_output, frame_from_planes, input_from_frame
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 7), (32, 9), (33, 16), (100, 65)], ids=str)
+def test_a_reconstruction_is_rounded_clamped_and_cropped(size: tuple[int, int]) -> None:
+    generator = np.random.default_rng(1)
+    output = generator.uniform(-0.3, 1.3, (1, 3, 128, 128)).astype(np.float32)
+    frame = frame_from_output(output, *size)
+    expected = np.clip(np.floor(output[0] * np.float32(255) + np.float32(0.5)), 0, 255)
+    assert frame.dtype == np.uint8
+    assert frame.flags.c_contiguous
+    assert np.array_equal(frame, expected[:, : size[0], : size[1]].transpose(1, 2, 0))
+
+
+def test_a_frame_survives_the_way_to_an_engine_and_back() -> None:
+    frame = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    assert np.array_equal(frame_from_output(input_from_frame(frame, (64, 128)), 50, 70), frame)
+
+
+def test_planes_are_interleaved() -> None:
+    planes = np.random.default_rng(3).integers(0, 256, (3, 5, 9), dtype=np.uint8)
+    assert np.array_equal(frame_from_planes(planes), planes.transpose(1, 2, 0))
