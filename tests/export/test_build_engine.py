@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,7 +21,13 @@ from nvc_engines.plans import read_plan
 from nvc_errors import EngineError, EngineUnavailableError, OutputError, UsageError
 from nvc_export import plan_compiler
 from nvc_export.cli.main import run
-from nvc_export.engine_builder import BuildOptions, BuiltPlan, build_engines, graphs_to_build
+from nvc_export.engine_builder import (
+    NOT_FIXED,
+    BuildOptions,
+    BuiltPlan,
+    build_engines,
+    graphs_to_build,
+)
 from nvc_export.plan_cache import PlanCache, default_cache_folder, key_of_job
 from nvc_export.plan_compiler import CompileJob, compile_plan
 from nvc_runtime import Bundle
@@ -292,6 +300,28 @@ def test_a_compiler_that_dies_is_an_error(
     with pytest.raises(EngineError, match="smaller --jobs"):
         build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle), jobs=2))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("compiler_in_processes")
+def test_no_room_for_the_compiler_s_files_is_an_error(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("nvc_export.plan_process._write_job", full)
+    with pytest.raises(OutputError, match=r"cannot compile in .*No space left"):
+        build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_system_that_moves_addresses_is_noted(
+    compiler: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiler is plan_compiler.load_library("tensorrt-rtx")
+    monkeypatch.setattr(COMPILE, lambda _, job: replace(compile_plan(job), fixed=False))
+    report = build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle)))
+    assert report.notes == (NOT_FIXED,)
 
 
 @pytest.mark.usefixtures("compiler")
