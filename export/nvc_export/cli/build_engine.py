@@ -10,6 +10,7 @@ import typer
 
 from nvc_export.cli import options
 from nvc_runtime.cli.console import print_json, say
+from nvc_runtime.cli.options import BundleOption
 
 if TYPE_CHECKING:
     from nvc_export.engine_builder import BuildReport, BuiltPlan
@@ -44,10 +45,7 @@ def build_engine(
         str | None,
         typer.Option("--max-size", metavar="WxH", help="Largest frame; default: 1920x1088."),
     ] = None,
-    bundle: Annotated[
-        str | None,
-        typer.Option("--bundle", metavar="NAME|PATH", help="Bundle; default: tian2023-lite."),
-    ] = None,
+    bundle: BundleOption = None,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Engines directory."),

@@ -10,6 +10,7 @@ import typer
 from nvc_export.cli import options
 from nvc_export.cli.build_engine import Backend
 from nvc_runtime.cli.console import print_json
+from nvc_runtime.cli.options import BundleOption
 
 
 def lint(
@@ -17,10 +18,7 @@ def lint(
         list[str],
         typer.Option("--gpu", metavar="GPU", help="Target, as in rtx2080; may be repeated."),
     ],
-    bundle: Annotated[
-        str | None,
-        typer.Option("--bundle", metavar="NAME|PATH", help="Bundle; default: tian2023-lite."),
-    ] = None,
+    bundle: BundleOption = None,
     backend: Annotated[Backend, typer.Option("--backend", help="Compiler.")] = Backend.TENSORRT_RTX,
     decoder_only: Annotated[
         bool, typer.Option("--decoder-only", help="Leave out graphs that only encoders run.")
