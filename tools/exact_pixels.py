@@ -133,7 +133,8 @@ def markdown(record: dict[str, Any]) -> str:
         "# Exact pixels",
         "",
         f"{'Passed.' if record['passed'] else '**Failed.**'} Bundle "
-        f"`{record['bundle']['name']}`, streams made on `{record['reference']}`, one group of pictures each, decoded on {len(available)} legs. "
+        f"`{record['bundle']['name']}`, streams made on "
+        f"`{record['reference']}`, one group of pictures each, decoded on {len(available)} legs. "
         f"With `--exact pixels` (pixel epsilon {record['pixel_epsilon']:g} of an 8-bit step, sync "
         f"frames: {sync}) the SHA-256 of all decoded RGB samples is {verdict}.",
         "",
