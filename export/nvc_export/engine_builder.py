@@ -41,8 +41,8 @@ from nvc_runtime.bundle import Bundle, RunStep
 
 LOG_SUFFIX = ".plan.log"
 NOT_FIXED = (
-    "this system does not run the compiler at fixed addresses: a build without the cache may give "
-    "other bytes, keep the plans where a release has to be reproduced"
+    "the compiler could not be run twice alike here: a build without the cache may give other "
+    "bytes, keep the plans where a release has to be reproduced"
 )
 
 

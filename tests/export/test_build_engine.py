@@ -29,7 +29,8 @@ from nvc_export.engine_builder import (
     graphs_to_build,
 )
 from nvc_export.plan_cache import PlanCache, default_cache_folder, key_of_job
-from nvc_export.plan_compiler import CompileJob, compile_plan
+from nvc_export.plan_compiler import CompiledPlan, CompileJob, compile_plan
+from nvc_export.plan_process import CompilerProcesses
 from nvc_runtime import Bundle
 
 GPUS = ("rtx2080", "rtx3090")
@@ -300,6 +301,34 @@ def test_a_compiler_that_dies_is_an_error(
     with pytest.raises(EngineError, match="smaller --jobs"):
         build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle), jobs=2))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_is_compiled_until_two_attempts_agree(
+    compiler_in_processes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiler_in_processes is plan_compiler.load_library("tensorrt-rtx")
+    plan = compile_plan(job_of())
+    made: list[bytes] = []
+
+    def attempt(contents: str) -> CompiledPlan:
+        made.clear()
+        source = iter(contents)
+
+        def once(*_: Any) -> CompiledPlan:
+            made.append(next(source).encode())
+            return replace(plan, content=made[-1], elapsed_s=1.0, fixed=True)
+
+        monkeypatch.setattr("nvc_export.plan_process.CompilerProcesses.compile_once", once)
+        return CompilerProcesses().compile(job_of())
+
+    for contents, count, content, fixed in (
+        ("aa", 2, b"a", True),
+        ("abcb", 4, b"b", True),
+        ("abcdef", 6, b"f", False),
+    ):
+        found = attempt(contents)
+        assert (found.content, found.fixed, len(made)) == (content, fixed, count)
+        assert found.elapsed_s == count
 
 
 @pytest.mark.usefixtures("compiler_in_processes")
