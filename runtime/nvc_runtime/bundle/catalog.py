@@ -15,7 +15,7 @@ from nvc_errors import BundleError, UsageError
 from nvc_runtime.bundle.bundle import Bundle
 from nvc_runtime.bundle.storage import storage_from_path
 
-DEFAULT_BUNDLE = "tian2023-lite"
+DEFAULT_BUNDLE = "swift-s"
 BUNDLE_SUFFIX = ".nvcb"
 SEARCH_VARIABLE = "NVC_BUNDLES"
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 DEFAULT_ENGINE: Final = "ort:cpu"
-DEFAULT_BUNDLE: Final = "tian2023-lite"
+DEFAULT_BUNDLE: Final = "swift-s"
 
 
 class Calibration(StrEnum):
