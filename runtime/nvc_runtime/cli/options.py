@@ -70,7 +70,7 @@ KeyintOption = Annotated[
 ]
 SceneCutsOption = Annotated[
     bool,
-    typer.Option("--scene-cuts/--no-scene-cuts", help="Begin a new scene with an intra frame."),
+    typer.Option("--scene-cuts/--no-scene-cuts", help="Intra frames where scenes begin, too."),
 ]
 SkipLevelOption = Annotated[
     int | None,

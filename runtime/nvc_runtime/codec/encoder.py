@@ -15,6 +15,7 @@ from nvc_engines import Engine
 from nvc_errors import UsageError, VideoError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.codec.guard import MIN_GAIN_DB, QualityGuard
 from nvc_runtime.codec.interpreter import Carried, Interpreter
 from nvc_runtime.codec.reports import EncodeReport, SymbolsDigest
 from nvc_runtime.codec.samples import (
@@ -39,11 +40,12 @@ class EncoderSettings:
     """Choices of an encoder; None takes the bundle's default.
 
     quality: 0 (smallest) .. 63 (best). keyint: frames from one intra frame to the next at most,
-    0: no limit. scene_cuts: whether the first frame of a new scene is intra, too. skip_level:
-    levels up to this are not coded, -1: all are. epsilon, pixel_epsilon: bounds of the drift that
-    decoders may have, [0, 0.25). exact: whether decoded samples are the same everywhere, too.
-    sync: frames from one sync frame to the next, 0: none; a sync frame's samples are exact, and
-    what later frames refer to is rebuilt from them, which ends all drift.
+    0: no limit. scene_cuts: whether the first frame of a new scene is intra, too, and one whose
+    quality breaks down otherwise. skip_level: levels up to this are not coded, -1: all are.
+    epsilon, pixel_epsilon: bounds of the drift that decoders may have, [0, 0.25). exact: whether
+    decoded samples are the same everywhere, too. sync: frames from one sync frame to the next, 0:
+    none; a sync frame's samples are exact, and what later frames refer to is rebuilt from them,
+    which ends all drift.
     """
 
     quality: int | None = None
@@ -150,6 +152,17 @@ class Encoder:
         return session.finish()
 
 
+@dataclass(frozen=True)
+class _Coded:
+    """One way to code a frame: its packet, what it carries on, and what it shows."""
+
+    packet: FramePacket
+    coder: SymbolWriter
+    carried: Carried
+    rgb: Frame
+    psnr: float
+
+
 class _Session:
     """The state of encoding one clip."""
 
@@ -177,6 +190,7 @@ class _Session:
         self.carried: Carried = {}
         self.since_intra = 0
         self.scene_cuts = SceneCutDetector() if encoder.settings.scene_cuts else None
+        self.guard = QualityGuard() if encoder.settings.scene_cuts else None
 
     def encode(self, frame: Frame) -> EncodedFrame:
         """Code the next frame and write its packet."""
@@ -185,21 +199,38 @@ class _Session:
                 f"frame {self.writer.frame_count}: found {frame.dtype} {frame.shape}, expected "
                 f"uint8 {self.info.shape}"
             )
-        encoder, manifest = self.encoder, self.encoder.bundle.manifest
-        number, keyint = self.writer.frame_count, encoder.keyint
+        number, keyint = self.writer.frame_count, self.encoder.keyint
         cut = self.scene_cuts is not None and self.scene_cuts.is_cut(frame)
         intra = number == 0 or cut or (keyint > 0 and self.since_intra + 1 == keyint)
+        coded = self._code(frame, number, intra=intra)
+        if not intra and self.guard is not None and self.guard.is_breakdown(coded.psnr):
+            again = self._code(frame, number, intra=True)
+            if again.psnr > coded.psnr + MIN_GAIN_DB:
+                coded = again
+        if self.guard is not None:
+            self.guard.accept(coded.psnr)
+        packet = coded.packet
+        self.carried = coded.carried
+        self.since_intra = 0 if packet.kind is FrameKind.INTRA else self.since_intra + 1
+        with self.elapsed.measure("io"):
+            self.writer.write(packet)
+        self._count(packet, coded.coder)
+        self.psnr_sum += min(coded.psnr, 100.0)
+        return EncodedFrame(number, packet.kind, packet.sizes.total, coded.psnr, coded.rgb)
+
+    def _code(self, frame: Frame, number: int, *, intra: bool) -> _Coded:
+        """Code a frame without any effect on what comes after it."""
+        encoder, manifest = self.encoder, self.encoder.bundle.manifest
         coder = SymbolWriter(encoder.bundle, self.rules, self.elapsed)
-        output, self.carried = self.interpreter.run(
+        output, carried = self.interpreter.run(
             manifest.intra if intra else manifest.inter,
             coder,
             encoder.quality,
             self.carried,
             input_from_frame(frame, self.interpreter.padded),
         )
-        self.since_intra = 0 if intra else self.since_intra + 1
-        interval = self.header.sync_interval
-        sync = bool(interval and self.since_intra and self.since_intra % interval == 0)
+        interval, since_intra = self.header.sync_interval, 0 if intra else self.since_intra + 1
+        sync = bool(interval and since_intra and since_intra % interval == 0)
         size = (self.info.height, self.info.width)
         if sync or self.header.exact is ExactMode.PIXELS:
             decoded, pixels = self._exact_samples(sample_index(output, *size))
@@ -207,7 +238,7 @@ class _Session:
             decoded, pixels = frame_from_output(output, *size), None
         if sync and manifest.sync is not None:
             exact = input_from_frame(decoded, self.interpreter.padded)
-            self.carried = self.interpreter.synchronize(manifest.sync, exact)
+            carried = self.interpreter.synchronize(manifest.sync, exact)
         with self.elapsed.measure("entropy"):
             payload = coder.entropy.finish()
         packet = FramePacket(
@@ -221,12 +252,7 @@ class _Session:
             pixels=pixels,
             sync=sync,
         )
-        with self.elapsed.measure("io"):
-            self.writer.write(packet)
-        self._count(packet, coder)
-        psnr = psnr_db(decoded, frame)
-        self.psnr_sum += min(psnr, 100.0)
-        return EncodedFrame(number, packet.kind, packet.sizes.total, psnr, decoded)
+        return _Coded(packet, coder, carried, decoded, psnr_db(decoded, frame))
 
     def finish(self) -> EncodeReport:
         """Write the index and sum up."""
