@@ -20,6 +20,7 @@ with it. The machine and the versions are in the JSON, and below each heading.
 """
 ORDER = (
     ("rate_distortion", "tools/rd_curves.py"),
+    ("rate_distortion-swift-s", "tools/rd_curves.py"),
     ("benchmark-swift-s-360p", "tools/benchmark.py"),
     ("benchmark-swift-s-720p", "tools/benchmark.py"),
     ("benchmark-360p", "tools/benchmark.py"),

@@ -95,7 +95,7 @@ def test_symbols_and_pictures_are_those_of_the_models(
     skip_level: int,
 ) -> None:
     expected = reconstructions(exported, frames, quality, skip_level)
-    settings = EncoderSettings(quality=quality, skip_level=skip_level, keyint=0)
+    settings = EncoderSettings(quality=quality, skip_level=skip_level, keyint=0, scene_cuts=False)
     file, coded = io.BytesIO(), []
     with open_engine("ort:cpu,threads=1") as engine:
         encoder = Encoder(exported.bundle, engine, settings)

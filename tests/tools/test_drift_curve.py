@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import drift_curve
 import numpy as np
 import pytest
 from drifting_engine import AdversarialDrift, Drift, DriftingEngine, Noise
@@ -15,6 +14,10 @@ from platform_legs import REFERENCE, Cache, Leg
 from platform_legs.local import leg_from_engine
 
 from nvc_engines import Engine, open_engine
+
+pytest.importorskip("matplotlib", reason="the tool's plot needs nvc[bench]")
+
+import drift_curve
 
 ORT = leg_from_engine(REFERENCE, "ort:cpu,threads=1", "ONNX Runtime", 1.0)
 EPSILON = 1e-3
