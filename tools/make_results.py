@@ -31,6 +31,7 @@ ORDER = (
     ("golden-legs-swift-s", "tools/golden_legs.py"),
     ("golden-legs", "tools/golden_legs.py"),
     ("drift_curve-swift-s", "tools/drift_curve.py"),
+    ("drift_curve_sync-swift-s", "tools/drift_curve.py --sync"),
     ("drift_curve_720p-swift-s", "tools/drift_curve.py"),
     ("drift_curve", "tools/drift_curve.py"),
     ("drift_curve_sync", "tools/drift_curve.py --sync"),
