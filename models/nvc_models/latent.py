@@ -63,43 +63,41 @@ def round_through(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
-def _phase_mask(channels: int, phases: tuple[int, int], like: Tensor) -> Tensor:
-    """Mask (1, 4 * channels, 1, 1) that keeps two of the four phases of a 2x2 unshuffle."""
-    one = torch.zeros(4, device=like.device, dtype=like.dtype)
-    one[list(phases)] = 1.0
-    return one.repeat(channels).view(1, 4 * channels, 1, 1)
+CHECKERBOARD = (1.0, 0.0, 0.0, 1.0)
+"""The 2x2 phases of an unshuffled channel that are even squares."""
 
 
-EVEN, ODD = (0, 3), (1, 2)
+def _squares(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Even and odd squares of a checkerboard, 1 there and 0 elsewhere, (B, 1, H, W) each.
+
+    Made from one channel of ``like``, so that a graph needs no shape arithmetic for it.
+    """
+    nothing = F.pixel_unshuffle(like[:, :1], 2).clamp(0.0, 0.0)
+    phases = torch.tensor(CHECKERBOARD, device=like.device, dtype=like.dtype)
+    even = F.pixel_shuffle(nothing + phases.view(1, 4, 1, 1), 2)
+    return even, 1.0 - even
 
 
 def split_checkerboard(x: Tensor) -> tuple[Tensor, Tensor]:
     """Split (B, C, H, W) into part 0 and part 1, each (B, C/2, H, W). H and W are even.
 
-    The masks act on pixel-unshuffled tensors, which needs no shape arithmetic in a graph; a
-    product with 0 or 1 is exact on every platform.
+    A product with 0 or 1 is exact on every platform.
     """
     half = x.shape[1] // 2
-    a, b = (F.pixel_unshuffle(t, 2) for t in (x[:, :half], x[:, half:]))
-    even, odd = _phase_mask(half, EVEN, x), _phase_mask(half, ODD, x)
-    return F.pixel_shuffle(a * even + b * odd, 2), F.pixel_shuffle(a * odd + b * even, 2)
+    a, b = x[:, :half], x[:, half:]
+    even, odd = _squares(x)
+    return a * even + b * odd, a * odd + b * even
 
 
 def merge_checkerboard(part_0: Tensor, part_1: Tensor) -> Tensor:
     """Inverse of :func:`split_checkerboard`: two (B, C/2, H, W) parts to (B, C, H, W)."""
-    half = part_0.shape[1]
-    p0, p1 = F.pixel_unshuffle(part_0, 2), F.pixel_unshuffle(part_1, 2)
-    even, odd = _phase_mask(half, EVEN, part_0), _phase_mask(half, ODD, part_0)
-    a, b = p0 * even + p1 * odd, p0 * odd + p1 * even
-    return torch.cat((F.pixel_shuffle(a, 2), F.pixel_shuffle(b, 2)), 1)
+    return torch.cat(split_checkerboard(torch.cat((part_0, part_1), 1)), 1)
 
 
 def spread_part_0(part_0: Tensor) -> Tensor:
     """Place part 0 (B, C/2, H, W) in the full layout (B, C, H, W) with zeros elsewhere."""
-    half = part_0.shape[1]
-    p0 = F.pixel_unshuffle(part_0, 2)
-    even, odd = _phase_mask(half, EVEN, part_0), _phase_mask(half, ODD, part_0)
-    return torch.cat((F.pixel_shuffle(p0 * even, 2), F.pixel_shuffle(p0 * odd, 2)), 1)
+    even, odd = _squares(part_0)
+    return torch.cat((part_0 * even, part_0 * odd), 1)
 
 
 def laplace_bits(x: Tensor, index: Tensor) -> Tensor:
