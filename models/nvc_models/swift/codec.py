@@ -1,15 +1,18 @@
 """Intra and inter model of the swift family. Frames are RGB in [0, 1], (B, 3, H, W).
 
 Both are the same pair of transforms: pixels unshuffled to 1/8, blocks, a 2x2 stride to the latent
-at 1/16, and back. The inter model joins what it knows of the frame before at 1/8, on both ways.
+at 1/16, and back. The inter model moves the decoded frame before by vectors that it sends, joins
+what it makes of this prediction at 1/8 on both ways, and codes what it does not tell.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nvc_models.blocks import GatedBlock, conv1x1
 from nvc_models.latent import (
@@ -19,15 +22,24 @@ from nvc_models.latent import (
     QualityGain,
     Quantized,
     Rounding,
+    bound,
 )
 from nvc_models.latent_graphs import LATENT_STRIDE
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.config import InterConfig, IntraConfig, SwiftConfig
+from nvc_models.swift.motion import (
+    PREDICTED,
+    MotionSearch,
+    planes_from_blocks,
+    planes_from_rgb,
+    predict,
+    rgb_matrix,
+)
 
 STRIDE = 8
 PIXELS = 3 * STRIDE * STRIDE
-MAX_FEATURE = 16.0
-"""Bound of what is carried from frame to frame, more than twice what real video reaches."""
+LOG_VECTOR_LOW, LOG_VECTOR_HIGH = math.log(2.0), math.log(4.0)
+"""Vectors start in half pixels at the lowest quality, quarter pixels at the highest."""
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -56,7 +68,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Latent at 1/16, and a context if there is one, to a feature at 1/8 and the frame."""
+    """Latent at 1/16, and a context if there is one, to features at 1/8."""
 
     def __init__(self, width: int, latent: int, blocks: int, deep: int, *, context: bool) -> None:
         super().__init__()
@@ -64,39 +76,81 @@ class Synthesis(nn.Module):
         self.up = nn.Sequential(conv1x1(latent, 4 * width), nn.PixelShuffle(2))
         self.join = conv1x1(2 * width, width) if context else None
         self.blocks = _blocks(width, blocks)
-        self.last = conv1x1(width, PIXELS)
-        self.shuffle = nn.PixelShuffle(STRIDE)
 
-    def forward(
-        self, y: Tensor, bias: Tensor, context: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, bias: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and a context (B, W, H/8, W/8).
 
-        Returns the frame (B, 3, H, W), not clamped, and the feature (B, W, H/8, W/8).
+        Returns features (B, W, H/8, W/8).
         """
         x = self.up(self.deep(y)) + bias
         if self.join is not None and context is not None:
             x = self.join(torch.cat((x, context), 1))
-        feature = self.blocks(x).clamp(-MAX_FEATURE, MAX_FEATURE)
-        frame = self.shuffle(self.last(feature) + 0.5)
-        return frame, feature
+        features: Tensor = self.blocks(x)
+        return features
+
+
+class RgbHead(nn.Module):
+    """Features at 1/8 to a frame."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.last = conv1x1(width, PIXELS)
+        self.shuffle = nn.PixelShuffle(STRIDE)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, W, H/8, W/8) to (B, 3, H, W), not clamped."""
+        frame: Tensor = self.shuffle(self.last(features) + 0.5)
+        return frame
+
+
+class PlanesHead(nn.Module):
+    """Features and a prediction at 1/8 to blocks of luma and chroma, and those to a frame.
+
+    How much of the prediction stays is decided for each of its channels at 1/8.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.keep = conv1x1(width, PREDICTED)
+        self.last = conv1x1(width + PREDICTED, PREDICTED)
+        self.shuffle = nn.PixelShuffle(STRIDE)
+        self.register_buffer("matrix", rgb_matrix()[:, :, None, None], persistent=False)
+
+    def forward(self, features: Tensor, prediction: Tensor) -> Tensor:
+        """Map (B, W, H/8, W/8) and (B, PREDICTED, H/8, W/8) to blocks (B, PREDICTED, H/8, W/8)."""
+        kept = prediction * self.keep(features).clamp(0.0, 1.0)
+        blocks: Tensor = self.last(torch.cat((features, kept), 1))
+        return blocks
+
+    def frame(self, blocks: Tensor) -> Tensor:
+        """Map blocks to a frame (B, 3, H, W), not clamped."""
+        frame: Tensor = self.shuffle(F.conv2d(blocks, self.matrix) + 0.5)
+        return frame
 
 
 @dataclass
 class Reference:
-    """What is carried: feature (B, W, H/8, W/8), latent (B, C, H/16, W/16; zeros after intra)."""
+    """What is carried: luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
 
-    feature: Tensor
+    And at 1/16 the latent and the vectors, zeros after an intra frame.
+    """
+
+    luma: Tensor
+    chroma: Tensor
     y_hat: Tensor
+    vectors: Tensor
 
 
 @dataclass
 class Result:
-    """Reconstruction (B, 3, H, W), what to carry, and the bits of the latent."""
+    """Reconstruction (B, 3, H, W), what to carry, and the bits of latent and vectors."""
 
     frame: Tensor
     reference: Reference | None
     latent: Quantized
+    motion: Quantized | None = None
 
 
 class IntraModel(nn.Module):
@@ -108,6 +162,7 @@ class IntraModel(nn.Module):
         sizes = (config.width, config.latent)
         self.analysis = Analysis(*sizes, config.encoder_blocks, config.deep_blocks, context=False)
         self.synthesis = Synthesis(*sizes, config.decoder_blocks, config.deep_blocks, context=False)
+        self.head = RgbHead(config.width)
         self.latent = LatentModel(
             LatentConfig(config.latent, config.hyper, 0, config.entropy_width, "separable")
         )
@@ -121,27 +176,34 @@ class IntraModel(nn.Module):
         """Code a frame at a quality (B,), [0, 63]."""
         y = self.analysis(frame) * self.encode_gain(quality)
         coded = self.latent(y.float(), rounding=rounding, skip_level=skip_level)
-        decoded, _ = self.synthesis(
+        features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality)
         )
-        decoded = decoded.float()
+        decoded = self.head(features).float()
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 
 class InterModel(nn.Module):
-    """Codes a frame given the feature and the latent of the frame before."""
+    """Codes a frame given the frame, the latent and the vectors before."""
 
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
         self.config = config
         sizes = (config.width, config.latent)
-        self.adapt = nn.Sequential(nn.PixelUnshuffle(STRIDE), conv1x1(PIXELS, config.width))
+        self.search = MotionSearch()
+        self.motion = LatentModel(
+            LatentConfig(2, config.motion_hyper, 2, config.motion_width, "separable")
+        )
+        self.motion_encode_gain = QualityGain(2, LOG_VECTOR_LOW, LOG_VECTOR_HIGH)
+        self.motion_decode_gain = QualityGain(2, -LOG_VECTOR_LOW, -LOG_VECTOR_HIGH)
+        self.adapt = conv1x1(PREDICTED, config.width)
         self.context = _blocks(config.width, config.context_blocks)
         self.temporal_prior = nn.Sequential(
             nn.Conv2d(config.width, config.width, 2, stride=2), nn.LeakyReLU(0.1)
         )
         self.analysis = Analysis(*sizes, config.encoder_blocks, config.deep_blocks, context=True)
         self.synthesis = Synthesis(*sizes, config.decoder_blocks, config.deep_blocks, context=True)
+        self.head = PlanesHead(config.width)
         self.latent = LatentModel(
             LatentConfig(
                 config.latent,
@@ -155,11 +217,23 @@ class InterModel(nn.Module):
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
 
-    def reference_from_intra(self, frame: Tensor) -> Reference:
+    def reference_from_frame(self, frame: Tensor) -> Reference:
         """Return what an inter frame finds after an intra or sync frame (B, 3, H, W)."""
         b, _, h, w = frame.shape
-        zeros = frame.new_zeros(b, self.config.latent, h // LATENT_STRIDE, w // LATENT_STRIDE)
-        return Reference(self.adapt(frame - 0.5), zeros)
+        size = (h // LATENT_STRIDE, w // LATENT_STRIDE)
+        return Reference(
+            *planes_from_rgb(frame),
+            frame.new_zeros(b, self.config.latent, *size),
+            frame.new_zeros(b, 2, *size),
+        )
+
+    def reconstruct(self, features: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map features and a prediction at 1/8 to the frame (B, 3, H, W), luma and chroma.
+
+        The frame is not clamped.
+        """
+        blocks = bound(self.head(features, prediction), -0.5, 0.5)
+        return self.head.frame(blocks), *planes_from_blocks(blocks)
 
     def forward(
         self,
@@ -171,7 +245,18 @@ class InterModel(nn.Module):
         skip_level: int = -1,
     ) -> Result:
         """Code a frame (B, 3, H, W) at a quality (B,), [0, 63]."""
-        context = self.context(reference.feature)
+        with torch.no_grad(), torch.autocast(frame.device.type, enabled=False):
+            vectors = self.search(frame, reference.luma)
+        motion = self.motion(
+            vectors * self.motion_encode_gain(quality),
+            reference.vectors,
+            rounding=rounding,
+            skip_level=skip_level,
+        )
+        vectors = motion.y_hat * self.motion_decode_gain(quality)
+        with torch.autocast(frame.device.type, enabled=False):
+            prediction = predict(reference.luma, reference.chroma, vectors)
+        context = self.context(self.adapt(prediction))
         y = self.analysis(frame, context) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),
@@ -180,14 +265,13 @@ class InterModel(nn.Module):
             rounding=rounding,
             skip_level=skip_level,
         )
-        decoded, feature = self.synthesis(
+        features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context
         )
-        decoded = decoded.float()
+        decoded, y_plane, c_plane = (x.float() for x in self.reconstruct(features, prediction))
+        following = Reference(y_plane, c_plane, coded.y_hat, vectors)
         return Result(
-            decoded if self.training else decoded.clamp(0.0, 1.0),
-            Reference(feature, coded.y_hat),
-            coded,
+            decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion
         )
 
 

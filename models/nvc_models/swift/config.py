@@ -25,7 +25,10 @@ class IntraConfig:
 
 @dataclass(frozen=True)
 class InterConfig:
-    """Inter model: as :class:`IntraConfig`, with blocks on the feature it refers to."""
+    """Inter model: as :class:`IntraConfig`, with blocks on the prediction it refers to.
+
+    ``motion_hyper`` and ``motion_width``: hyperlatent and entropy network of the motion vectors.
+    """
 
     width: int
     latent: int
@@ -35,6 +38,8 @@ class InterConfig:
     encoder_blocks: int
     decoder_blocks: int
     deep_blocks: int
+    motion_hyper: int = 8
+    motion_width: int = 32
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ SWIFT_S = SwiftConfig(
         latent=160,
         hyper=32,
         entropy_width=128,
-        context_blocks=2,
+        context_blocks=1,
         encoder_blocks=2,
-        decoder_blocks=3,
+        decoder_blocks=2,
         deep_blocks=1,
     ),
 )

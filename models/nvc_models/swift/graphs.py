@@ -20,6 +20,7 @@ from nvc_models.latent_graphs import (
 )
 from nvc_models.swift.codec import STRIDE, InterModel, IntraModel, Swift
 from nvc_models.swift.config import ALIGNMENT
+from nvc_models.swift.motion import PREDICTED, planes_from_rgb, predict
 
 
 class _IntraAnalysis(nn.Module):
@@ -33,12 +34,11 @@ class _IntraAnalysis(nn.Module):
 
 
 class _IntraSynthesis(nn.Module):
-    """Symbols -> frame, and what the next inter frame knows of it."""
+    """Symbols -> frame, and its luma and chroma."""
 
-    def __init__(self, codec: Swift) -> None:
+    def __init__(self, model: IntraModel) -> None:
         super().__init__()
-        self.synthesis = codec.intra.synthesis
-        self.reference = _Reference(codec.inter)
+        self.synthesis, self.head = model.synthesis, model.head
 
     def forward(
         self,
@@ -49,22 +49,54 @@ class _IntraSynthesis(nn.Module):
         step: Tensor,
         gain: Tensor,
         bias: Tensor,
-    ) -> tuple[Tensor, ...]:
-        decoded, _ = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias)
-        frame = decoded.clamp(0.0, 1.0)
-        return (frame, *self.reference(frame))
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias)
+        frame = self.head(features).clamp(0.0, 1.0)
+        return frame, *planes_from_rgb(frame)
 
 
 class _Reference(nn.Module):
-    """Frame -> context and temporal prior of the next inter frame."""
+    """Frame -> luma and chroma."""
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        return planes_from_rgb(frame)
+
+
+class _MotionAnalysis(nn.Module):
+    """Frame and the luma before -> scaled vectors and their hyperlatent."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.model = model
+        self.search, self.latent = model.search, model.motion
 
-    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        context = self.model.context(self.model.adapt(frame - 0.5))
-        return context, self.model.temporal_prior(context)
+    def forward(self, frame: Tensor, reference: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.search(frame, reference) * gain
+        return y, torch.round(self.latent.hyper_analysis(y))
+
+
+class _Context(nn.Module):
+    """Symbols of the vectors -> vectors, context, temporal prior and prediction."""
+
+    def __init__(self, model: InterModel) -> None:
+        super().__init__()
+        self.adapt, self.context = model.adapt, model.context
+        self.temporal_prior = model.temporal_prior
+
+    def forward(
+        self,
+        s0: Tensor,
+        m0: Tensor,
+        s1: Tensor,
+        m1: Tensor,
+        step: Tensor,
+        gain: Tensor,
+        luma: Tensor,
+        chroma: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        vectors = latent_hat(s0, m0, s1, m1, step) * gain
+        prediction = predict(luma, chroma, vectors)
+        context = self.context(self.adapt(prediction))
+        return vectors, context, self.temporal_prior(context), prediction
 
 
 class _InterAnalysis(nn.Module):
@@ -78,12 +110,11 @@ class _InterAnalysis(nn.Module):
 
 
 class _InterSynthesis(nn.Module):
-    """Symbols -> frame, and context, temporal prior and latent for the next."""
+    """Symbols -> frame, its luma and chroma, and the latent for the next."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.synthesis, self.context = model.synthesis, model.context
-        self.temporal_prior = model.temporal_prior
+        self.model = model
 
     def forward(
         self,
@@ -95,21 +126,18 @@ class _InterSynthesis(nn.Module):
         gain: Tensor,
         bias: Tensor,
         context: Tensor,
+        prediction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         y_hat = latent_hat(s0, m0, s1, m1, step)
-        frame, feature = self.synthesis(y_hat * gain, bias, context)
-        following = self.context(feature)
-        return frame.clamp(0.0, 1.0), following, self.temporal_prior(following), y_hat
+        features = self.model.synthesis(y_hat * gain, bias, context)
+        frame, luma, chroma = self.model.reconstruct(features, prediction)
+        return frame.clamp(0.0, 1.0), luma, chroma, y_hat
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
-    """Cut a codec into graphs; see :class:`nvc_models.graph.CodecGraphs`.
-
-    The context of the next frame is computed in the graph that ends a frame, so that decoding an
-    inter frame takes three engine calls.
-    """
+    """Cut a codec into graphs; see :class:`nvc_models.graph.CodecGraphs`."""
     intra, inter = codec.intra, codec.inter
-    carried = ["context", "temporal"]
+    planes = ["luma", "chroma"]
     graphs = [
         CodecGraph(
             "intra_analysis",
@@ -126,29 +154,54 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         *latent_graphs("intra", intra.latent),
         CodecGraph(
             "intra_synthesis",
-            _IntraSynthesis(codec),
+            _IntraSynthesis(intra),
             [*decoded_from("intra"), "intra_decode_gain", "intra_decode_bias"],
-            ["decoded", *carried],
+            ["decoded", *planes],
         ),
-        CodecGraph("reference", _Reference(inter), ["exact_frame"], carried),
+        CodecGraph("reference", _Reference(), ["exact_frame"], planes),
+        CodecGraph(
+            "motion_analysis",
+            _MotionAnalysis(inter),
+            ["frame", "ref_luma", "motion_encode_gain"],
+            ["motion_y", "motion_z"],
+        ),
+        CodecGraph(
+            "motion_prior",
+            PriorGraph(inter.motion),
+            ["motion_z", "ref_vectors"],
+            [f"motion_{o}" for o in PRIOR_OUTPUTS],
+        ),
+        *latent_graphs("motion", inter.motion),
+        CodecGraph(
+            "inter_context",
+            _Context(inter),
+            [*decoded_from("motion"), "motion_decode_gain", "ref_luma", "ref_chroma"],
+            ["vectors", "context", "temporal", "prediction"],
+        ),
         CodecGraph(
             "inter_analysis",
             _InterAnalysis(inter),
-            ["frame", "ref_context", "inter_encode_gain"],
+            ["frame", "context", "inter_encode_gain"],
             ["inter_y", "inter_z"],
         ),
         CodecGraph(
             "inter_prior",
             PriorGraph(inter.latent),
-            ["inter_z", "ref_temporal", "ref_y"],
+            ["inter_z", "temporal", "ref_y"],
             [f"inter_{o}" for o in PRIOR_OUTPUTS],
         ),
         *latent_graphs("inter", inter.latent),
         CodecGraph(
             "inter_synthesis",
             _InterSynthesis(inter),
-            [*decoded_from("inter"), "inter_decode_gain", "inter_decode_bias", "ref_context"],
-            ["decoded", *carried, "inter_hat"],
+            [
+                *decoded_from("inter"),
+                "inter_decode_gain",
+                "inter_decode_bias",
+                "context",
+                "prediction",
+            ],
+            ["decoded", *planes, "inter_hat"],
         ),
     ]
     return CodecGraphs(
@@ -160,11 +213,17 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "intra_encode_gain": intra.encode_gain.table(),
             "intra_decode_gain": intra.decode_gain.table(),
             "intra_decode_bias": intra.decode_bias.table(),
+            "motion_encode_gain": inter.motion_encode_gain.table(),
+            "motion_decode_gain": inter.motion_decode_gain.table(),
             "inter_encode_gain": inter.encode_gain.table(),
             "inter_decode_gain": inter.decode_gain.table(),
             "inter_decode_bias": inter.decode_bias.table(),
         },
-        factorized={"intra_z": intra.latent.factorized, "inter_z": inter.latent.factorized},
+        factorized={
+            "intra_z": intra.latent.factorized,
+            "motion_z": inter.motion.factorized,
+            "inter_z": inter.latent.factorized,
+        },
         programs=_programs(),
     )
 
@@ -172,26 +231,33 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
 def _tensors(codec: Swift) -> dict[str, TensorShape]:
     config = codec.config.inter
     picture = TensorShape(3, 1)
-    context = TensorShape(config.width, STRIDE)
-    temporal = TensorShape(config.width, LATENT_STRIDE)
+    luma, chroma = TensorShape(1, 1), TensorShape(2, 2)
+    vectors = TensorShape(2, LATENT_STRIDE)
     latent = TensorShape(config.latent, LATENT_STRIDE)
     return {
         "frame": picture,
         "decoded": picture,
         "exact_frame": picture,
-        "context": context,
-        "ref_context": context,
-        "temporal": temporal,
-        "ref_temporal": temporal,
+        "luma": luma,
+        "ref_luma": luma,
+        "chroma": chroma,
+        "ref_chroma": chroma,
+        "vectors": vectors,
+        "ref_vectors": vectors,
+        "context": TensorShape(config.width, STRIDE),
+        "prediction": TensorShape(PREDICTED, STRIDE),
+        "temporal": TensorShape(config.width, LATENT_STRIDE),
         "inter_hat": latent,
         "ref_y": latent,
         **latent_shapes("intra", codec.intra.latent),
+        **latent_shapes("motion", codec.inter.motion),
         **latent_shapes("inter", codec.inter.latent),
     }
 
 
 def _programs() -> dict[str, Any]:
-    carry = {"ref_context": "context", "ref_temporal": "temporal"}
+    planes = {"ref_luma": "luma", "ref_chroma": "chroma"}
+    nothing = {"ref_y": 0, "ref_vectors": 0}
     return {
         "intra": {
             "steps": [
@@ -200,16 +266,19 @@ def _programs() -> dict[str, Any]:
                 {"run": "intra_synthesis"},
             ],
             "output": "decoded",
-            "carry": carry | {"ref_y": 0},
+            "carry": planes | nothing,
         },
         "inter": {
             "steps": [
+                {"run": "motion_analysis", "side": "encode"},
+                *latent_steps("motion", "motion_prior", "motion_hyper", "motion"),
+                {"run": "inter_context"},
                 {"run": "inter_analysis", "side": "encode"},
                 *latent_steps("inter", "inter_prior", "hyper", "inter"),
                 {"run": "inter_synthesis"},
             ],
             "output": "decoded",
-            "carry": carry | {"ref_y": "inter_hat"},
+            "carry": planes | {"ref_y": "inter_hat", "ref_vectors": "vectors"},
         },
-        "sync": {"steps": [{"run": "reference"}], "carry": carry | {"ref_y": 0}},
+        "sync": {"steps": [{"run": "reference"}], "carry": planes | nothing},
     }

@@ -42,20 +42,27 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
     with torch.set_grad_enabled(joint):
         model.intra.train(joint)
         intra = model.intra(frames[:, 0], quality, **options)
-    reference = model.inter.reference_from_intra(intra.frame.clamp(0.0, 1.0))
+    reference = model.inter.reference_from_frame(intra.frame.clamp(0.0, 1.0))
     loss = torch.zeros((), device=frames.device)
     count = frames.shape[1] - 1
-    bpp = psnr = 0.0
-    for t in range(1, count + 1):
+    first = _first_unrolled(count, stage.unrolled)
+    with torch.no_grad():
+        for t in range(1, first):
+            reference = model.inter(frames[:, t], reference, quality, **options).reference
+    count = count - first + 1
+    bpp = motion_bpp = psnr = 0.0
+    for t in range(first, first + count):
         result = model.inter(frames[:, t], reference, quality, **options)
         reference = result.reference
         mse = mean_squared_error(result.frame, frames[:, t])
-        bits = bits_per_pixel(result.latent, frames[:, t])
-        factor = 1.0 + stage.later_weight * (t - (count + 1) / 2)
+        motion_bits = bits_per_pixel(result.motion, frames[:, t])
+        bits = bits_per_pixel(result.latent, frames[:, t]) + motion_bits
+        factor = 1.0 + stage.later_weight * (t - first + 1 - (count + 1) / 2)
         loss = loss + factor * (weight * mse + bits).mean() / count
         bpp += as_float(bits) / count
+        motion_bpp += as_float(motion_bits) / count
         psnr += psnr_db(mse) / count
-    figures = {"bpp": bpp, "psnr": psnr, "last_psnr": psnr_db(mse)}
+    figures = {"bpp": bpp, "motion_bpp": motion_bpp, "psnr": psnr, "last_psnr": psnr_db(mse)}
     mse, bits = (
         mean_squared_error(intra.frame, frames[:, 0]),
         bits_per_pixel(intra.latent, frames[:, 0]),
@@ -65,6 +72,13 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
         share = 1 / count if stage.intra_weight is None else stage.intra_weight
         loss = loss + share * (weight * mse + bits).mean()
     return StepResult(loss, figures)
+
+
+def _first_unrolled(count: int, unrolled: int | None) -> int:
+    """First of 1..count inter frames to train: those before it only lead up to it."""
+    if unrolled is None or unrolled >= count:
+        return 1
+    return int(torch.randint(1, count - unrolled + 2, ()))
 
 
 def _start_intra(model: Swift, frames: Tensor) -> bool:

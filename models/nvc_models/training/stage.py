@@ -20,7 +20,9 @@ class Stage:
     """One stage: what is trained, for how long, on what.
 
     ``task`` is one of the family's tasks. ``intra_weight``: weight of the intra frame's loss in a
-    task that trains both models, by that of all inter frames. Raises :class:`UsageError` for
+    task that trains both models, by that of all inter frames. ``unrolled``: that many inter frames
+    are trained, at a random place of the sequence; those before are coded without gradient, so that
+    long sequences cost little. Raises :class:`UsageError` for
     numbers out of range.
     """
 
@@ -38,6 +40,7 @@ class Stage:
     photo_share: float = 0.2
     later_weight: float = 0.0
     intra_weight: float | None = None
+    unrolled: int | None = None
     clip_norm: float = 1.0
     ema: float = 0.998
 
@@ -52,6 +55,10 @@ class Stage:
                 raise UsageError(
                     f"stage {self.name!r}: {key} is {value!r}, expected a whole number above 0"
                 )
+        if self.unrolled is not None and self.unrolled < 1:
+            raise UsageError(
+                f"stage {self.name!r}: unrolled is {self.unrolled!r}, expected 1 or more"
+            )
         if self.crop % CROP_MULTIPLE:
             raise UsageError(
                 f"stage {self.name!r}: crop is {self.crop}, expected a multiple of {CROP_MULTIPLE}"
