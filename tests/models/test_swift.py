@@ -28,7 +28,7 @@ def test_shapes_of_a_coded_sequence(rounding: str) -> None:
     frames = moving_picture(3, 64, 128)[:, None]
     intra = codec.intra(frames[0], QUALITY, rounding=rounding)
     assert intra.frame.shape == (1, 3, 64, 128)
-    reference = codec.inter.reference_from_frame(intra.frame)
+    reference = codec.inter.reference_from_intra(intra.frame)
     assert not reference.y_hat.any()
     assert not reference.vectors.any()
     shapes = [t.shape for t in vars(reference).values()]
@@ -47,7 +47,7 @@ def test_every_parameter_is_trained() -> None:
     codec = random_codec(TINY_SWIFT).train()
     frames = moving_picture(3, 64, 64)[:, None]
     intra = codec.intra(frames[0], QUALITY, rounding="noise")
-    reference = codec.inter.reference_from_frame(intra.frame.clamp(0, 1))
+    reference = codec.inter.reference_from_intra(intra.frame.clamp(0, 1))
     results = [intra]
     for frame in frames[1:]:
         results.append(codec.inter(frame, reference, QUALITY, rounding="noise"))
@@ -68,7 +68,7 @@ def test_analytic_start_reconstructs_and_copies() -> None:
     initialize_inter(codec.inter, frames[1:], frames[:-1])
     quality = torch.full((4,), 63.0)
     assert psnr_db(codec.intra(frames[1:], quality, rounding="hard").frame, frames[1:]) > 28
-    reference = codec.inter.reference_from_frame(frames[:-1])
+    reference = codec.inter.reference_from_intra(frames[:-1])
     moved = codec.inter(frames[1:], reference, quality, rounding="hard")
     assert psnr_db(moved.frame, frames[1:]) > psnr_db(frames[:-1], frames[1:]) + 2
     still = codec.inter(frames[:-1], reference, quality, rounding="hard")

@@ -217,7 +217,7 @@ class InterModel(nn.Module):
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
 
-    def reference_from_frame(self, frame: Tensor) -> Reference:
+    def reference_from_intra(self, frame: Tensor) -> Reference:
         """Return what an inter frame finds after an intra or sync frame (B, 3, H, W)."""
         b, _, h, w = frame.shape
         size = (h // LATENT_STRIDE, w // LATENT_STRIDE)

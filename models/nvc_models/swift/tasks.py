@@ -42,7 +42,7 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
     with torch.set_grad_enabled(joint):
         model.intra.train(joint)
         intra = model.intra(frames[:, 0], quality, **options)
-    reference = model.inter.reference_from_frame(intra.frame.clamp(0.0, 1.0))
+    reference = model.inter.reference_from_intra(intra.frame.clamp(0.0, 1.0))
     loss = torch.zeros((), device=frames.device)
     count = frames.shape[1] - 1
     first = _first_unrolled(count, stage.unrolled)
