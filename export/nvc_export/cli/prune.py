@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from nvc_runtime.cli.console import print_json, say
 if TYPE_CHECKING:
     from nvc_export.pruning.budget import Budget
     from nvc_export.pruning.pruner import PruningReport
-    from nvc_models.tian2023 import Tian2023
+    from nvc_export.pruning.trace import Prunable
 
 BUDGET_HELP = (
     "Limits at 1280x768 as NAME=VALUE, comma-separated: macs, parameters, decoder_macs, "
@@ -109,23 +109,25 @@ def prune(
         _print(report)
 
 
-def _codec(checkpoint: Path | None, preset: str | None, seed: int) -> Tian2023:
+def _codec(checkpoint: Path | None, preset: str | None, seed: int) -> Prunable:
     import torch
 
     from nvc_errors import UsageError
-    from nvc_models.tian2023 import Tian2023
-    from nvc_models.tian2023 import preset as config_from_name
+    from nvc_export.pruning.pruner import check_prunable
+    from nvc_models.families import family_from_preset
     from nvc_models.training.trainer import load_model
 
     if (preset is None) == (checkpoint is None):
         raise UsageError("give either --preset or --checkpoint")
     if checkpoint is None:
         torch.manual_seed(seed)
-        return Tian2023(config_from_name(str(preset))).eval()
-    codec = load_model(checkpoint)
-    if not isinstance(codec, Tian2023):
-        raise UsageError(f"{checkpoint}: only codecs of the family tian2023 can be pruned")
-    return codec
+        family = family_from_preset(str(preset))
+        codec: Any = family.model(family.presets[str(preset)]).eval()
+    else:
+        codec = load_model(checkpoint)
+    check_prunable(codec)
+    prunable: Prunable = codec
+    return prunable
 
 
 def _budgets(
