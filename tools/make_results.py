@@ -40,6 +40,8 @@ ORDER = (
     ("drift_curve_720p_warp", "tools/rewrite_warp.py, tools/drift_curve.py --bundle"),
     ("calibration_cost-swift-s", "tools/calibration_cost.py"),
     ("calibration_cost", "tools/calibration_cost.py"),
+    ("constraint-swift-s", "tools/constraint_report.py"),
+    ("constraint", "tools/constraint_report.py"),
     ("calibration_speed", "tools/calibration_speed.py"),
     ("skip_cost-swift-s", "tools/skip_cost.py"),
     ("skip_cost", "tools/skip_cost.py"),
