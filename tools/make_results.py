@@ -19,6 +19,7 @@ Every figure on this page comes from a JSON file in `docs/results/`, written by 
 with it. The machine and the versions are in the JSON, and below each heading.
 """
 ORDER = (
+    ("bundle_overview", "tools/bundle_overview.py"),
     ("rate_distortion", "tools/rd_curves.py"),
     ("rate_distortion-swift-s", "tools/rd_curves.py"),
     ("benchmark-swift-s-360p", "tools/benchmark.py"),

@@ -3,16 +3,18 @@
 from rate_distortion.curves import Curve, Point, delta_rate, mean_curve
 from rate_distortion.metrics import ms_ssim, ms_ssim_db
 from rate_distortion.neural import neural_point
-from rate_distortion.plots import draw_curves
+from rate_distortion.plots import Marker, draw_curves, draw_overview
 from rate_distortion.reference import REFERENCE_CODECS, ReferenceCodec, reference_point
 
 __all__ = [
     "REFERENCE_CODECS",
     "Curve",
+    "Marker",
     "Point",
     "ReferenceCodec",
     "delta_rate",
     "draw_curves",
+    "draw_overview",
     "mean_curve",
     "ms_ssim",
     "ms_ssim_db",
