@@ -51,6 +51,8 @@ ORDER = (
     ("exact_pixels_warp", "tools/rewrite_warp.py, tools/exact_pixels.py --bundle"),
     ("training-swift-s", "tools/training_report.py"),
     ("training", "tools/training_report.py"),
+    ("training_progress-swift-s", "tools/training_progress.py"),
+    ("training_progress-swift-m", "tools/training_progress.py"),
     ("architecture_search", "tools/architecture_search.py"),
     ("engines-lite", "tools/engine_build_report.py"),
     ("engines-paper", "tools/engine_build_report.py"),

@@ -1,4 +1,4 @@
-"""Plots of rate-distortion curves, and of codecs by BD-rate, cost and speed."""
+"""Plots of rate-distortion curves, and of BD-rate by cost, speed and hours of training."""
 
 from __future__ import annotations
 
@@ -94,5 +94,20 @@ def draw_overview(
     speed.xaxis.set_minor_formatter("{x:g}")
     cost.set(xlabel="decoder kMAC per pixel, inter frame", ylabel=f"BD-rate against {anchor} (%)")
     speed.set(xlabel=f"frames/s at decoding, height {height}")
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def draw_progress(
+    path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], anchor: str
+) -> None:
+    """Draw hours of training against BD-rate, by codec, into an SVG file."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    for name, (hours, deltas) in curves.items():
+        axes.plot(hours, deltas, marker="o", markersize=4, label=name)
+    axes.axhline(0, linestyle="--", linewidth=1, color="0.4", label=anchor)
+    axes.set(xlabel="hours of training", ylabel=f"BD-rate against {anchor} (%)")
+    axes.grid(alpha=0.3)
+    axes.legend()
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)
