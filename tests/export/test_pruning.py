@@ -243,3 +243,19 @@ def test_the_command_prunes(
     assert "give a budget" in capsys.readouterr().err
     assert run([*command, "-y", "--paper", *few]) == 2
     capsys.readouterr()
+    command[-1] = str(tmp_path / "tiny.safetensors")
+    assert run([*command, "--inter", "macs=1%", "--multiple", "1"]) == 2
+    assert "inter program cannot be pruned to macs of" in capsys.readouterr().err
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "says"),
+    [("none/small.safetensors", 1, "there is no folder"), ("", 2, "is a folder")],
+)
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(
+    output: str, code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prune", "--preset", "lite", "--data", "none", "--intra", "macs=70%"]
+    assert run([*command, "-o", str(tmp_path / output)]) == code
+    assert says in capsys.readouterr().err
