@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine_facts
+from report_files import run_tool, write_report
 
 from nvc_engines import gpu_for_backend
 from nvc_engines.gpus import TENSORRT_RTX
 from nvc_engines.plans import target_name
-from nvc_errors import NvcError
 from nvc_export.engine_builder import BuildOptions, BuildReport, build_engines, graphs_to_build
 from nvc_export.frame_sizes import frame_sizes_from_options
 from nvc_export.operators import content_from_graph
@@ -36,19 +36,18 @@ FORMAT = "nvc-engine-build-report 1"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         result = measure(options)
-    except NvcError as error:
-        print(f"engine_build_report: {error}", file=sys.stderr)
-        return error.exit_code
-    table = markdown_from_result(result)
-    if options.output is None:
-        print(json.dumps(result, indent=1))
-    else:
-        options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-        options.output.with_suffix(".md").write_text(table)
-    print(table, file=sys.stderr)
-    return 0
+        table = markdown_from_result(result)
+        if options.output is None:
+            print(json.dumps(result, indent=1))
+        else:
+            write_report(options.output, result, table)
+        print(table, file=sys.stderr)
+        return 0
+
+    return run_tool("engine_build_report", work)
 
 
 def _parser() -> argparse.ArgumentParser:

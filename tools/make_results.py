@@ -19,6 +19,7 @@ Every figure on this page comes from a JSON file in `docs/results/`, written by 
 with it. The machine and the versions are in the JSON, and below each heading.
 """
 ORDER = (
+    ("bundle_overview", "tools/bundle_overview.py"),
     ("rate_distortion", "tools/rd_curves.py"),
     ("rate_distortion-swift-s", "tools/rd_curves.py"),
     ("benchmark-swift-s-360p", "tools/benchmark.py"),
@@ -40,12 +41,19 @@ ORDER = (
     ("drift_curve_720p_warp", "tools/rewrite_warp.py, tools/drift_curve.py --bundle"),
     ("calibration_cost-swift-s", "tools/calibration_cost.py"),
     ("calibration_cost", "tools/calibration_cost.py"),
+    ("constraint-swift-s", "tools/constraint_report.py"),
+    ("constraint", "tools/constraint_report.py"),
     ("calibration_speed", "tools/calibration_speed.py"),
+    ("skip_cost-swift-s", "tools/skip_cost.py"),
+    ("skip_cost", "tools/skip_cost.py"),
     ("exact_pixels-swift-s", "tools/exact_pixels.py"),
     ("exact_pixels", "tools/exact_pixels.py --sync"),
     ("exact_pixels_warp", "tools/rewrite_warp.py, tools/exact_pixels.py --bundle"),
     ("training-swift-s", "tools/training_report.py"),
     ("training", "tools/training_report.py"),
+    ("training_progress-swift-s", "tools/training_progress.py"),
+    ("training_progress-swift-m", "tools/training_progress.py"),
+    ("architecture_search", "tools/architecture_search.py"),
     ("engines-lite", "tools/engine_build_report.py"),
     ("engines-paper", "tools/engine_build_report.py"),
     ("paper-end-to-end", "tools/paper_end_to_end.py"),

@@ -13,7 +13,6 @@ engine decodes other symbols.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -24,10 +23,10 @@ from typing import Any
 
 import torch
 from machine import machine_facts
+from report_files import run_tool, write_report
 from torch import nn
 
 from nvc_engines import open_engine
-from nvc_errors import NvcError
 from nvc_export.bundle_writer import BundleOptions, bundle_from_codec, round_weights_to_half
 from nvc_export.complexity import complexity_from_codec, padded_pixels
 from nvc_models.tian2023 import Tian2023, preset
@@ -42,15 +41,13 @@ DEFAULTS = Defaults(quality=32, keyint=32, skip_level=9, epsilon=1e-3, pixel_eps
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         result = measure(options)
-    except NvcError as error:
-        print(f"paper_end_to_end: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(markdown_from_result(result))
-    return 0 if result["symbols_equal"] else 4
+        write_report(options.output, result, markdown_from_result(result))
+        return 0 if result["symbols_equal"] else 4
+
+    return run_tool("paper_end_to_end", work)
 
 
 def _parser() -> argparse.ArgumentParser:

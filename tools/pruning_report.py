@@ -12,7 +12,6 @@ the decoded frames in [0, 1]. Clips must not be among the training data. Writes 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -26,14 +25,15 @@ import bjontegaard
 import numpy as np
 import torch
 from machine import machine_facts
+from report_files import run_tool, write_report
 from torch.nn import functional as F
 
-from nvc_errors import NvcError
 from nvc_export.complexity import PAPER
 from nvc_export.pruning.budget import budget_from_text, paper_budget
 from nvc_export.pruning.importance import Sampling, accumulate_gradients
-from nvc_export.pruning.pruner import figures_of, prune_codec
+from nvc_export.pruning.pruner import check_prunable, figures_of, prune_codec
 from nvc_export.pruning.recovery import Recovery, recover, save_pruned
+from nvc_export.pruning.trace import Prunable
 from nvc_models.tian2023 import Tian2023, preset
 from nvc_models.training.data import PackedClips
 from nvc_models.training.stage import Stage
@@ -42,6 +42,8 @@ from nvc_models.training.trainer import load_model
 QUALITIES = (4, 24, 44, 60)
 SKIP_LEVEL = 9
 CROP = 128
+LATENTS = ("latent", "motion", "context")
+"""What a coded frame of any family may hold."""
 MIN_OVERLAP = 0.5
 """Share of the range of qualities that two curves must have in common for a BD-rate."""
 PAPER_SAMPLING = Sampling(batches=1, batch=1, crop=64)
@@ -50,15 +52,13 @@ PAPER_SAMPLING = Sampling(batches=1, batch=1, crop=64)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         result = measure(options)
-    except NvcError as error:
-        print(f"pruning_report: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(markdown_from_result(result))
-    return 0
+        write_report(options.output, result, markdown_from_result(result))
+        return 0
+
+    return run_tool("pruning_report", work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,8 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Prune, fine-tune and code; return everything the report says."""
-    codec, data = load_model(options.checkpoint), PackedClips(options.data)
-    assert isinstance(codec, Tian2023)
+    codec: Any = load_model(options.checkpoint)
+    check_prunable(codec)
+    data = PackedClips(options.data)
     clips = [read_frames(path, options.frames) for path in options.input]
     before, name = deepcopy(codec), codec.config.name
     stages = {"before": _curve(before, clips)}
@@ -150,7 +151,7 @@ def read_frames(path: Path, count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _curve(codec: Tian2023, clips: Sequence[torch.Tensor]) -> list[dict[str, float]]:
+def _curve(codec: Prunable, clips: Sequence[torch.Tensor]) -> list[dict[str, float]]:
     """Return bits per pixel and PSNR at each quality, averaged over clips."""
     codec.eval()
     curve = []
@@ -161,7 +162,7 @@ def _curve(codec: Tian2023, clips: Sequence[torch.Tensor]) -> list[dict[str, flo
     return curve
 
 
-def _code(codec: Tian2023, clip: torch.Tensor, quality: int) -> tuple[float, float]:
+def _code(codec: Any, clip: torch.Tensor, quality: int) -> tuple[float, float]:
     """Code a clip as one group of pictures; return bits per pixel and mean PSNR in dB."""
     height, width = clip.shape[-2:]
     padded = F.pad(clip, (0, -width % 64, 0, -height % 64), mode="replicate")
@@ -171,16 +172,13 @@ def _code(codec: Tian2023, clip: torch.Tensor, quality: int) -> tuple[float, flo
     for number in range(len(clip)):
         frame = padded[number : number + 1]
         if reference is None:
-            coded = codec.intra(frame, index, **rounding)
-            decoded, latents = coded.frame, [coded.latent]
-            reference = codec.inter.reference_from_intra(decoded)
+            result = codec.intra(frame, index, **rounding)
+            reference = codec.inter.reference_from_intra(result.frame)
         else:
             result = codec.inter(frame, reference, index, **rounding)
-            decoded, latents, reference = (
-                result.frame,
-                [result.motion, result.context],
-                result.reference,
-            )
+            reference = result.reference
+        decoded = result.frame
+        latents = [getattr(result, name) for name in LATENTS if hasattr(result, name)]
         bits += sum(float(latent.bits + latent.hyper_bits) for latent in latents)
         error = (decoded - frame)[..., :height, :width].square().mean()
         psnr.append(float(-10 * torch.log10(error)))

@@ -12,28 +12,25 @@ OUT-CLIP.svg and OUT-mean.svg. --cache keeps the points of x264 and x265.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 from machine import machine_facts
 from rate_distortion import (
     REFERENCE_CODECS,
     Curve,
     Point,
     ReferenceCodec,
+    cached_point,
     delta_rate,
     draw_curves,
     mean_curve,
     neural_point,
-    reference_point,
 )
-from rate_distortion.curves import METRICS, point_from_json
+from rate_distortion.curves import METRICS
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import NvcError, UsageError
@@ -145,48 +142,18 @@ def _neural_curve(bundle: Bundle, engine: Engine, clip: Path, options: argparse.
 def _reference_curve(codec: ReferenceCodec, clip: Path, options: argparse.Namespace) -> Curve:
     points = []
     for crf in options.crf:
-        make = partial(
-            reference_point,
+        point = cached_point(
             codec,
             clip,
             crf,
+            options.cache,
             keyint=options.keyint,
             frames=options.frames,
             with_ms_ssim=options.ms_ssim,
         )
-        points.append(_cached(make, codec, clip, crf, options))
-        _say(clip, codec.name, points[-1])
+        _say(clip, codec.name, point)
+        points.append(point)
     return Curve(codec.name, tuple(points))
-
-
-def _cached(
-    make: Callable[[], Point],
-    codec: ReferenceCodec,
-    clip: Path,
-    crf: float,
-    options: argparse.Namespace,
-) -> Point:
-    """Take a point from the cache, or make it; its name depends on all that it depends on."""
-    if options.cache is None:
-        return make()
-    identity = {
-        "clip": hashlib.sha256(clip.read_bytes()).hexdigest(),
-        "encoder": codec.encoder,
-        "options": codec.options(crf, options.keyint),
-        "frames": options.frames,
-        "ms_ssim": options.ms_ssim,
-        "libraries": [av.__version__, *map(str, sorted(av.library_versions.items()))],
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
-    path: Path = options.cache / f"{codec.encoder}-{key}.json"
-    if path.exists():
-        return point_from_json(json.loads(path.read_text())["point"])
-    point = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps({"identity": identity, "point": point.to_json()}, indent=1))
-    temporary.replace(path)
-    return point
 
 
 def _say(clip: Path, codec: str, point: Point) -> None:

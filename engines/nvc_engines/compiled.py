@@ -203,9 +203,11 @@ class _PlanGraph(Graph):
             check_input(self.name, name, shape, tuple(inputs[name].shape))
         outputs = {name: buffers.empty(shape) for name, shape in self._output_shapes.items()}
         bound = {name: inputs[name] for name in self._used} | outputs
-        for name, tensor in bound.items():
+        addressed = all(
             self._context.set_tensor_address(name, tensor.data_ptr())
-        if not self._context.execute_async_v3(buffers.stream_handle):
+            for name, tensor in bound.items()
+        )
+        if not (addressed and self._context.execute_async_v3(buffers.stream_handle)):
             raise EngineError(
                 f"{self._engine.info.spec} failed in graph {self.name!r}{self._engine.reasons()}"
             )

@@ -126,7 +126,8 @@ def gpu_for_backend(name: str, backend: str) -> Gpu:
     if backend not in gpu.backends:
         usable = ", ".join(f"{other}:{gpu.name}" for other in gpu.backends)
         raise UsageError(
-            f"{backend} cannot target {gpu.name} (SM {gpu.sm}): {gpu.note}; use {usable}"
+            f"{backend} cannot target {gpu.name} (SM {gpu.sm}): {gpu.note}; use {usable}, whose "
+            f"plans are compiled on that GPU: build-engine --backend {gpu.backends[0]}"
         )
     return gpu
 

@@ -33,14 +33,17 @@ class TensorRtRtxEngine(CompiledEngine):
         super().__init__(spec, engines_dir, tensorrt_rtx, flags)
         self._keep_cache = keep
         self._caches: dict[Path, tuple[Any, bytes]] = {}
+        self._configs: list[Any] = []
 
     def create_context(self, source: GraphSource, plan: Any) -> Any:
         """Return an execution context whose kernels are compiled at once, not later."""
         config = plan.create_runtime_config()
         strategies = self.library.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-        if self._keep_cache:
-            config.set_runtime_cache(self._cache_of(source, config))
+        if self._keep_cache and not config.set_runtime_cache(self._cache_of(source, config)):
+            _LOG.warning("kernels of graph %r are not kept%s", source.name, self.reasons())
+        # The library does not say whether a context outlives what it was configured with.
+        self._configs.append(config)
         return plan.create_execution_context(config)
 
     def _cache_of(self, source: GraphSource, config: Any) -> Any:
@@ -70,5 +73,6 @@ class TensorRtRtxEngine(CompiledEngine):
                     write_whole(path, blob)
                 except OutputError as error:
                     _LOG.warning("kernels are chosen again at the next start: %s", error)
-        self._caches.clear()
         super().close()
+        self._configs.clear()
+        self._caches.clear()

@@ -147,6 +147,8 @@ def build_engines(
 
     """
     targets = _targets(gpus, options)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file, and engines need a folder; give another one to -o")
     for name in targets:
         if (folder / name).exists() and not options.overwrite:
             raise UsageError(f"{folder / name}: exists; use -y to overwrite it")

@@ -1,9 +1,4 @@
-"""Plans on disk, and the engines that run them, against a stand-in for library and GPU.
-
-The stand-in runs a plan's graph with ONNX Runtime in host memory. It shows that shapes,
-addresses and results go where they belong and that failures are told; only a GPU can show
-that the real library agrees.
-"""
+"""Plans on disk, and the engines that run them, against a stand-in for library and GPU."""
 
 from __future__ import annotations
 
@@ -13,147 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from plan_stand_in import FakeContext, FakePlan, HostBuffers, fake_library, stand_in
 
-from nvc_engines import Engine, GraphSource, compiled, gpu_named, open_engine
+from nvc_engines import Engine, GraphSource, gpu_named, open_engine
 from nvc_engines.plans import PlanRecord, plan_path, read_plan, record_path, write_plan
 from nvc_engines.probe_graph import check_precision, probe_source
 from nvc_errors import EngineError, EngineUnavailableError, OutputError
-
-MEMORY: dict[int, np.ndarray] = {}
-
-
-class HostBuffers:
-    """Numpy arrays with addresses, in the place of device memory."""
-
-    device_name = "NVIDIA GeForce RTX 2080"
-    capability = (7, 5)
-    stream_handle = 7
-
-    def empty(self, shape: tuple[int, ...]) -> Any:
-        return self.upload(np.full(shape, np.nan, np.float32))
-
-    def upload(self, array: np.ndarray) -> Any:
-        address = len(MEMORY) + 1
-        MEMORY[address] = array.copy()
-        return SimpleNamespace(shape=array.shape, data_ptr=lambda: address)
-
-    def is_tensor(self, value: object) -> bool:
-        return isinstance(value, SimpleNamespace)
-
-    def download(self, tensor: Any) -> np.ndarray:
-        return MEMORY[tensor.data_ptr()]
-
-    def synchronize(self) -> None:
-        return
-
-
-class FakeLogger:
-    Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0, INFO=3)
-
-    def log(self, severity: int, message: str) -> None:
-        raise NotImplementedError
-
-
-class FakeCache:
-    def __init__(self) -> None:
-        self.content = b"new"
-
-    def deserialize(self, blob: bytes) -> bool:
-        self.content = blob
-        return True
-
-    def serialize(self) -> bytes:
-        return self.content
-
-
-class FakeContext:
-    def __init__(self, source: bytes, log: Any) -> None:
-        self.engine = open_engine("ort:cpu,threads=1")
-        self.source = GraphSource.from_onnx("inner", source)
-        self.log = log
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.addresses: dict[str, int] = {}
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.shapes[name] = shape
-        return max(shape) <= 32
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        assert name == "y"
-        return self.shapes["x"]
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return True
-
-    def execute_async_v3(self, stream: int) -> bool:
-        assert stream == HostBuffers.stream_handle
-        x = MEMORY[self.addresses["x"]]
-        if x.min() < -1e6:
-            self.log.log(FakeLogger.Severity.INFO, "not worth telling")
-            self.log.log(FakeLogger.Severity.ERROR, "device\nlost")
-            return False
-        result = self.engine.load(self.source, {"x": x.shape}).run({"x": x})["y"]
-        MEMORY[self.addresses["y"]][...] = result
-        return True
-
-
-class FakePlan:
-    num_io_tensors = 2
-
-    def __init__(self, source: bytes, log: Any) -> None:
-        self.source, self.log = source, log
-        self.names = ["x", "y"]
-        self.config: Any = None
-
-    def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return "in" if name == "x" else "out"
-
-    def get_tensor_dtype(self, _name: str) -> str:
-        return "float"
-
-    def get_tensor_profile_shape(self, _name: str, _profile: int) -> list[tuple[int, ...]]:
-        return [(1, 32, 16, 16), (1, 32, 16, 16), (1, 32, 32, 32)]
-
-    def create_runtime_config(self) -> Any:
-        self.config = SimpleNamespace(create_runtime_cache=FakeCache)
-        self.config.set_runtime_cache = lambda cache: setattr(self.config, "cache", cache)
-        return self.config
-
-    def create_execution_context(self, config: Any = None) -> FakeContext:
-        assert config is self.config
-        return FakeContext(self.source, self.log)
-
-
-class FakeRuntime:
-    def __init__(self, log: Any) -> None:
-        self.log = log
-
-    def deserialize_cuda_engine(self, plan: bytes) -> FakePlan | None:
-        if plan == b"of another version":
-            self.log.log(FakeLogger.Severity.ERROR, "version tag does not match")
-            return None
-        return FakePlan(plan, self.log)
-
-
-def fake_library(name: str) -> ModuleType:
-    library: Any = ModuleType(name)
-    library.__version__ = "1.0"
-    library.ILogger = FakeLogger
-    library.Runtime = FakeRuntime
-    library.TensorIOMode = SimpleNamespace(INPUT="in")
-    library.DataType = SimpleNamespace(FLOAT="float")
-    library.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
-    fake: ModuleType = library
-    return fake
 
 
 def dynamic_probe() -> GraphSource:
@@ -186,13 +50,8 @@ def opener(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Path | None], Engine]]:
     backend: str = request.param
-    module = backend.replace("-", "_")
-    monkeypatch.setitem(sys.modules, module, fake_library(module))
-    monkeypatch.delitem(sys.modules, f"nvc_engines.{module}", raising=False)
-    monkeypatch.setattr(compiled, "CudaBuffers", HostBuffers)
-    yield lambda path: open_engine(f"{backend}:rtx2080", engines_dir=path)
-    sys.modules.pop(f"nvc_engines.{module}", None)
-    MEMORY.clear()
+    with stand_in(backend, monkeypatch):
+        yield lambda path: open_engine(f"{backend}:rtx2080", engines_dir=path)
 
 
 def test_a_plan_runs_at_two_sizes(opener: Callable[[Path | None], Engine], tmp_path: Path) -> None:
@@ -218,7 +77,10 @@ def test_the_probe_runs_as_a_plan(opener: Callable[[Path | None], Engine], tmp_p
         check_precision(engine)
 
 
-def test_failures_say_why(opener: Callable[[Path | None], Engine], tmp_path: Path) -> None:
+def test_failures_say_why(
+    opener: Callable[[Path | None], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeContext, "largest", 32)
     source = dynamic_probe()
     with opener(tmp_path) as engine:
         backend = engine.info.spec.backend
@@ -238,6 +100,10 @@ def test_failures_say_why(opener: Callable[[Path | None], Engine], tmp_path: Pat
             graph.run({"x": engine.upload(np.zeros((1, 32, 8, 8), np.float32))})
         with pytest.raises(EngineError, match=r"failed in graph 'probe': device lost$"):
             graph.run({"x": engine.upload(np.full((1, 32, 16, 16), -1e7, np.float32))})
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeContext, "set_tensor_address", lambda *_: False)
+            with pytest.raises(EngineError, match="failed in graph 'probe'"):
+                graph.run({"x": engine.upload(np.zeros((1, 32, 16, 16), np.float32))})
         with pytest.raises(EngineError, match="missing x"):
             graph.run({})
     with pytest.raises(EngineError, match="closed"):
@@ -273,13 +139,10 @@ def test_no_directory_and_another_gpu_are_told(
 def test_the_runtime_cache_is_kept_beside_the_plan(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_library("tensorrt_rtx"))
-    monkeypatch.delitem(sys.modules, "nvc_engines.tensorrt_rtx", raising=False)
-    monkeypatch.setattr(compiled, "CudaBuffers", HostBuffers)
     source = probe_source()
     write_plan(tmp_path, "probe", source.onnx, record_of(source, source.onnx))
     path = tmp_path / "probe.cache"
-    try:
+    with stand_in("tensorrt-rtx", monkeypatch):
         for before, after in ((None, b"new"), (b"old", b"old")):
             if before:
                 path.write_bytes(before)
@@ -290,8 +153,6 @@ def test_the_runtime_cache_is_kept_beside_the_plan(
                 assert not path.exists() or path.read_bytes() == before
             else:
                 assert path.read_bytes() == after
-    finally:
-        sys.modules.pop("nvc_engines.tensorrt_rtx", None)
     assert not list(tmp_path.glob(".nvc-*"))
 
 

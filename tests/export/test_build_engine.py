@@ -229,6 +229,9 @@ def test_an_existing_target_is_kept_unless_told(bundle: Bundle, tmp_path: Path) 
     assert content_of(tmp_path) == before
     build_engines(bundle, GPUS[1:], tmp_path, options)
     assert before.items() < content_of(tmp_path).items()
+    file = next(tmp_path.rglob("*.plan"))
+    with pytest.raises(UsageError, match="is a file, and engines need a folder"):
+        build_engines(bundle, GPUS, file, options)
 
 
 @pytest.mark.usefixtures("compiler")
@@ -380,7 +383,7 @@ def test_the_command_builds_and_inspects(
     ("arguments", "code", "says"),
     [
         (["--gpu", "rtx208"], 2, "unknown GPU 'rtx208'; known: t4, .*did you mean 'rtx2080'"),
-        (["--gpu", "h100"], 2, "no SM 9.0 target; use tensorrt:h100"),
+        (["--gpu", "h100"], 2, "use tensorrt:h100, .*build-engine --backend tensorrt"),
         (["--gpu", "rtx2080", "--size", "130x64"], 2, "no multiple of 32, .*; use 160x64"),
         (["--gpu", "rtx2080", "--size", "wide"], 2, "WIDTHxHEIGHT, such as 1280x768"),
         (["--gpu", "rtx2080", "--size", "64x64", "--max-size", "64x64"], 2, "one or the other"),

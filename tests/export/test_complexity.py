@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from engine_building import block_bundle
+from exported_codec import Exported
 from tiny_codec import TINY, random_codec
 from torch import Tensor, nn
 
+from nvc_engines import GraphSource
+from nvc_export.bundle_complexity import complexity_from_bundle, convolutions_of_graph
+from nvc_export.cli.main import run
 from nvc_export.complexity import complexity_from_codec, padded_pixels
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.tian2023.graphs import graphs_from_model
@@ -105,3 +113,52 @@ def test_one_block_stands_for_every_size() -> None:
     with torch.no_grad():
         graph.module(*inputs)
     assert found == cost.macs_per_pixel * 128 * 192
+
+
+def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
+    # The derivative in the analytic flow is no layer of the model, but a convolution of its graph.
+    kernels = {b.numel() for n, b in exported.model.named_buffers() if n.endswith("kernel")}
+    of_bundle = complexity_from_bundle(exported.bundle)
+    of_codec = complexity_from_codec(exported.codec)
+    for found, expected in zip(of_bundle, of_codec, strict=True):
+        assert [(g.name, g.decoder) for g in found.graphs] == [
+            (g.name, g.decoder) for g in expected.graphs
+        ]
+        for graph, wanted in zip(found.graphs, expected.graphs, strict=True):
+            extra = graph.parameters - wanted.parameters
+            assert extra == 0 or (graph.name == "motion_analysis" and extra in kernels)
+            assert extra or graph.macs_per_pixel == wanted.macs_per_pixel
+        assert found.decoder_parameters == expected.decoder_parameters
+        assert found.decoder_macs_per_pixel == expected.decoder_macs_per_pixel
+
+
+def test_a_transposed_convolution_meets_its_weights_at_every_input() -> None:
+    onnx = pytest.importorskip("onnx")
+    onnx_helper = onnx.helper
+    weight = onnx.numpy_helper.from_array(torch.ones(4, 2, 3, 3).numpy(), "weight")
+    node = onnx_helper.make_node("ConvTranspose", ["x", "weight"], ["y"], strides=[2, 2])
+    value = onnx_helper.make_tensor_value_info
+    graph = onnx_helper.make_graph(
+        [node], "up", [value("x", 1, [1, 4, "h", "w"])], [value("y", 1, [1, 2, "H", "W"])], [weight]
+    )
+    model = onnx_helper.make_model(
+        graph, opset_imports=[onnx_helper.make_opsetid("", 20)], ir_version=10
+    )
+    (found,) = convolutions_of_graph(
+        GraphSource.from_onnx("up", model.SerializeToString()), {"x": (1, 4, 5, 7)}
+    )
+    assert (found.parameters, found.block_macs) == (72, 72 * 5 * 7)
+
+
+def test_the_command_counts_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = block_bundle(tmp_path / "bundle")
+    assert run(["profile", "--bundle", str(bundle.path), "--size", "100x60", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["codec"], data["padded_pixels"]) == ("block", 128 * 64)
+    prior = next(g for g in data["programs"][0]["graphs"] if g["name"] == "intra_prior")
+    # 2 -> 64 channels by 1x1 at 1/32, and 4 -> 12 by 3x3 at 1/8.
+    assert prior["parameters"] == 128 + 432
+    assert prior["macs_per_pixel"] == 128 / 32**2 + 432 / 8**2
+    damaged = block_bundle(tmp_path / "damaged", {"prior_1": b"no ONNX"})
+    assert run(["profile", "--bundle", str(damaged.path)]) == 5
+    assert "'prior_1' is not an ONNX model" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("torch_pruning", reason="needs nvc[export]")
 
-from tiny_codec import TINY, random_codec
+from tiny_codec import TINY, TINY_OF_EVERY_FAMILY, random_codec
 from torch import Tensor, nn
 from training_clips import make_material
 
@@ -30,6 +30,7 @@ from nvc_export.pruning.dependencies import Subpixel, dependency_groups
 from nvc_export.pruning.importance import Sampling, accumulate_gradients
 from nvc_export.pruning.pruner import figures_of, prune_codec
 from nvc_export.pruning.recovery import Recovery, recover, save_pruned
+from nvc_export.pruning.trace import Prunable
 from nvc_models.families import graphs_from_model
 from nvc_models.tian2023 import Tian2023, Tian2023Config, preset
 from nvc_models.training.data import PackedClips, pack
@@ -54,8 +55,14 @@ def codec(request: pytest.FixtureRequest) -> Tian2023:
     return model.eval()
 
 
+@pytest.fixture(params=sorted(TINY_OF_EVERY_FAMILY))
+def any_codec(request: pytest.FixtureRequest) -> Prunable:
+    model: Prunable = random_codec(TINY_OF_EVERY_FAMILY[request.param], seed=3)
+    return model.eval()
+
+
 @torch.no_grad()
-def decoded(codec: Tian2023) -> list[Tensor]:
+def decoded(codec: Prunable) -> list[Tensor]:
     """An intra frame and two inter frames, the second after a carried feature."""
     generator = torch.Generator().manual_seed(4)
     frames = [torch.rand(1, 3, 64, 64, generator=generator) for _ in range(3)]
@@ -69,7 +76,7 @@ def decoded(codec: Tian2023) -> list[Tensor]:
     return found
 
 
-def silence(codec: Tian2023) -> dict[str, list[int]]:
+def silence(codec: Prunable) -> dict[str, list[int]]:
     """Set to zero whatever reads every other channel of a group; return these channels."""
     dead: dict[str, list[int]] = {}
     with dependency_groups(codec) as groups:
@@ -87,7 +94,8 @@ def silence(codec: Tian2023) -> dict[str, list[int]]:
     return dead
 
 
-def test_channels_that_nobody_reads_go_without_a_trace(codec: Tian2023) -> None:
+def test_channels_that_nobody_reads_go_without_a_trace(any_codec: Prunable) -> None:
+    codec = any_codec
     names = [name for name, _ in codec.named_modules()]
     dead = silence(codec)
     expected, before = decoded(codec), figures_of(codec)
@@ -235,3 +243,19 @@ def test_the_command_prunes(
     assert "give a budget" in capsys.readouterr().err
     assert run([*command, "-y", "--paper", *few]) == 2
     capsys.readouterr()
+    command[-1] = str(tmp_path / "tiny.safetensors")
+    assert run([*command, "--inter", "macs=1%", "--multiple", "1"]) == 2
+    assert "inter program cannot be pruned to macs of" in capsys.readouterr().err
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "says"),
+    [("none/small.safetensors", 1, "there is no folder"), ("", 2, "is a folder")],
+)
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(
+    output: str, code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prune", "--preset", "lite", "--data", "none", "--intra", "macs=70%"]
+    assert run([*command, "-o", str(tmp_path / output)]) == code
+    assert says in capsys.readouterr().err

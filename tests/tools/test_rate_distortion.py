@@ -24,6 +24,7 @@ from rate_distortion import (
     REFERENCE_CODECS,
     Curve,
     Point,
+    cache,
     delta_rate,
     mean_curve,
     ms_ssim,
@@ -188,7 +189,7 @@ def test_tool(
     def refuse(*_: Any, **__: Any) -> Point:
         raise AssertionError("the point is in the cache")
 
-    monkeypatch.setattr(rd_curves, "reference_point", refuse)
+    monkeypatch.setattr(cache, "reference_point", refuse)
     assert rd_curves.main(given) == 0
     again = json.loads((tmp_path / "results" / "rate-0.1.json").read_text())
     assert again["clips"] == result["clips"]

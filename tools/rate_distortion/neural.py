@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nvc_engines import Engine
@@ -23,8 +23,12 @@ def neural_point(
     *,
     frames: int,
     with_ms_ssim: bool,
+    on_stream: Callable[[Path], None] = lambda _: None,
 ) -> Point:
-    """Encode a clip to a file; what the encoder reconstructs is what every decoder shows."""
+    """Encode a clip to a file; what the encoder reconstructs is what every decoder shows.
+
+    ``on_stream`` receives the file's path while it exists.
+    """
     quality = Quality(with_ms_ssim=with_ms_ssim)
     sources: list[Frame] = []
 
@@ -42,6 +46,7 @@ def neural_point(
             encoder = Encoder(bundle, engine, settings)
             report = encoder.encode(source(), reader.info, file, on_frame=compare)
         size_bytes = path.stat().st_size
+        on_stream(path)
     if size_bytes != report.size_bytes:
         raise VerificationError(f"the file has {size_bytes} bytes, not {report.size_bytes}")
     samples = report.frames * report.width * report.height

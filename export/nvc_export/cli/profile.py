@@ -23,6 +23,9 @@ def profile(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="STATE", help="Codec of a checkpoint.")
     ] = None,
+    bundle: Annotated[
+        str | None, typer.Option("--bundle", metavar="NAME|PATH", help="Codec of a bundle.")
+    ] = None,
     size: Annotated[
         str, typer.Option("--size", metavar="WxH", help="Frame size the totals are for.")
     ] = "1280x768",
@@ -30,25 +33,19 @@ def profile(
 ) -> None:
     """Count parameters and multiply-accumulate operations, encoder and decoder apart."""
     from nvc_errors import UsageError
-    from nvc_export.complexity import complexity_from_codec, padded_pixels
-    from nvc_models.families import family_from_preset, graphs_from_model
-    from nvc_models.training.trainer import load_model
+    from nvc_export.complexity import padded_pixels
 
     width, height = _parse_size(size)
-    if (preset is None) == (checkpoint is None):
-        raise UsageError("give either --preset or --checkpoint")
-    if checkpoint is not None:
-        model: Any = load_model(checkpoint)
-    else:
-        family = family_from_preset(str(preset))
-        model = family.model(family.presets[str(preset)]).eval()
-    codec = graphs_from_model(model)
-    costs = complexity_from_codec(codec)
-    pixels = padded_pixels(width, height, codec.alignment)
+    if sum(source is not None for source in (preset, checkpoint, bundle)) != 1:
+        raise UsageError("give one of --preset, --checkpoint and --bundle")
+    name, alignment, costs = (
+        _measure_model(preset, checkpoint) if bundle is None else _measure_bundle(bundle)
+    )
+    pixels = padded_pixels(width, height, alignment)
     if json:
         print_json(
             {
-                "codec": model.config.name,
+                "codec": name,
                 "width": width,
                 "height": height,
                 "padded_pixels": pixels,
@@ -56,9 +53,35 @@ def profile(
             }
         )
         return
-    print(f"{model.config.name}, {width}x{height}, {pixels} pixels with padding")
+    print(f"{name}, {width}x{height}, {pixels} pixels with padding")
     for cost in costs:
         _print(cost, pixels)
+
+
+def _measure_model(
+    preset: str | None, checkpoint: Path | None
+) -> tuple[str, int, tuple[ProgramCost, ...]]:
+    """Return name, alignment and cost of a preset's codec or of a checkpoint's."""
+    from nvc_export.complexity import complexity_from_codec
+    from nvc_models.families import family_from_preset, graphs_from_model
+    from nvc_models.training.trainer import load_model
+
+    if checkpoint is not None:
+        model: Any = load_model(checkpoint)
+    else:
+        family = family_from_preset(str(preset))
+        model = family.model(family.presets[str(preset)]).eval()
+    codec = graphs_from_model(model)
+    return model.config.name, codec.alignment, complexity_from_codec(codec)
+
+
+def _measure_bundle(name_or_path: str) -> tuple[str, int, tuple[ProgramCost, ...]]:
+    """Return name, alignment and cost of a bundle's codec."""
+    from nvc_export.bundle_complexity import complexity_from_bundle
+    from nvc_runtime.bundle import open_bundle
+
+    bundle = open_bundle(name_or_path)
+    return bundle.name, bundle.manifest.alignment, complexity_from_bundle(bundle)
 
 
 def _print(cost: ProgramCost, pixels: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,12 +15,15 @@ from nvc_runtime.cli.console import print_json, say
 if TYPE_CHECKING:
     from nvc_export.pruning.budget import Budget
     from nvc_export.pruning.pruner import PruningReport
-    from nvc_models.tian2023 import Tian2023
+    from nvc_export.pruning.trace import Prunable
 
 BUDGET_HELP = (
     "Limits at 1280x768 as NAME=VALUE, comma-separated: macs, parameters, decoder_macs, "
     "decoder_parameters; values such as 160G, 20.95M or 70%."
 )
+
+TOLERANCE = 0.03
+"""How far above a limit a program may end, as a share of it: channels come in multiples."""
 
 
 def prune(
@@ -77,8 +82,7 @@ def prune(
     from nvc_models.training.data import PackedClips
     from nvc_models.training.stage import Stage
 
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output}: exists; use -y to overwrite it")
+    _check_output(output, overwrite=overwrite)
     if min(multiple, batches, batch) < 1 or recover_steps < 0:
         raise UsageError("--multiple, --batches and --batch start at 1, --recover-steps at 0")
     codec = _codec(checkpoint, preset, seed)
@@ -89,6 +93,7 @@ def prune(
     accumulate_gradients(codec, clips, Sampling(batches, batch, crop, seed))
     say("pruning", quiet=quiet)
     reports = prune_codec(codec, budgets, multiple=multiple)
+    _check_budgets(reports)
     if recover_steps:
         stage = Stage(
             "recovery", "joint", recover_steps, batch, 3, crop, learning_rate,
@@ -109,23 +114,53 @@ def prune(
         _print(report)
 
 
-def _codec(checkpoint: Path | None, preset: str | None, seed: int) -> Tian2023:
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse at once what could not be written after hours of fine-tuning."""
+    from nvc_errors import OutputError, UsageError
+
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: exists; use -y to overwrite it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: the folder {path.parent} is read-only")
+
+
+def _check_budgets(reports: Sequence[PruningReport]) -> None:
+    """Raise ``UsageError`` if a program is still far above a limit: it cannot get there."""
+    from nvc_errors import UsageError
+
+    for report in reports:
+        for name, error in report.errors().items():
+            if error > TOLERANCE:
+                raise UsageError(
+                    f"the {report.program} program cannot be pruned to {name} of "
+                    f"{report.budget.limits[name]:.3g}: {report.after[name]:.3g} are left; raise "
+                    "the budget, lower --multiple, or start from a smaller codec"
+                )
+
+
+def _codec(checkpoint: Path | None, preset: str | None, seed: int) -> Prunable:
     import torch
 
     from nvc_errors import UsageError
-    from nvc_models.tian2023 import Tian2023
-    from nvc_models.tian2023 import preset as config_from_name
+    from nvc_export.pruning.pruner import check_prunable
+    from nvc_models.families import family_from_preset
     from nvc_models.training.trainer import load_model
 
     if (preset is None) == (checkpoint is None):
         raise UsageError("give either --preset or --checkpoint")
     if checkpoint is None:
         torch.manual_seed(seed)
-        return Tian2023(config_from_name(str(preset))).eval()
-    codec = load_model(checkpoint)
-    if not isinstance(codec, Tian2023):
-        raise UsageError(f"{checkpoint}: only codecs of the family tian2023 can be pruned")
-    return codec
+        family = family_from_preset(str(preset))
+        codec: Any = family.model(family.presets[str(preset)]).eval()
+    else:
+        codec = load_model(checkpoint)
+    check_prunable(codec)
+    prunable: Prunable = codec
+    return prunable
 
 
 def _budgets(

@@ -1,10 +1,8 @@
-"""Which channels of a Tian-2023 codec depend on each other, found by torch-pruning.
+"""Which channels of a codec depend on each other, found by torch-pruning.
 
-Its dependency graph follows one forward pass. :class:`_Trace` makes that pass: every network of
-both models, joined where channels have to agree, and apart where a latent lies between them, whose
-channels are fixed. Two things are put differently for the trace and put back after pruning: a
-convolution and the pixel shuffle after it are one layer, and what enters a concatenation from
-outside comes from a layer of its own, since only layers have channels that the graph knows.
+Its dependency graph follows one forward pass, see :mod:`nvc_export.pruning.trace`. One thing is put
+differently for the trace and put back after pruning: a convolution and the pixel shuffle after it
+are one layer.
 """
 
 from __future__ import annotations
@@ -19,8 +17,10 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from nvc_export.pruning.trace import Prunable, Trace
+from nvc_export.pruning.trace_swift import SwiftTrace
+from nvc_export.pruning.trace_tian2023 import Tian2023Trace
 from nvc_models.blocks import Up
-from nvc_models.latent import LatentModel
 from nvc_models.tian2023 import Tian2023
 
 TRACE_SIDE = 64
@@ -58,125 +58,6 @@ class _SubpixelPruner(tp.BasePruningFunc):  # type: ignore[misc]
         return layer.conv.in_channels
 
 
-class _Entries(nn.Module):
-    """Stands for a pixel unshuffle whose results are concatenated: a layer for each use."""
-
-    def __init__(self, unshuffle: nn.PixelUnshuffle, uses: int) -> None:
-        super().__init__()
-        channels = 3 * unshuffle.downscale_factor**2
-        self.unshuffle, self.calls = unshuffle, 0
-        self.layers = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(uses))
-
-    def forward(self, x: Tensor) -> Tensor:
-        layer = self.layers[self.calls % len(self.layers)]
-        self.calls += 1
-        y: Tensor = layer(self.unshuffle(x))
-        return y
-
-
-class _Trace(nn.Module):
-    """One pass through every network of a codec; see the module's description."""
-
-    def __init__(self, codec: Tian2023) -> None:
-        super().__init__()
-        self.codec = codec
-        inter = codec.inter.config
-        latent, motion = inter.latent, inter.motion_latent
-        channels = {
-            "intra": codec.intra.config.latent,
-            "context": latent,
-            "context_prior": latent,
-            "motion": motion,
-            "motion_prior": motion,
-            "extra": 3 * inter.stem_stride**2,
-            "intra_spatial": 4 * codec.intra.config.latent,
-            "context_spatial": 4 * latent,
-            "motion_spatial": 4 * motion,
-        }
-        self.sources = nn.ModuleDict({k: nn.Conv2d(n, n, 1) for k, n in channels.items()})
-        self.encoder_entries = next(
-            m for m in codec.inter.encoder.children() if isinstance(m, _Entries)
-        )
-
-    def fixed_layers(self) -> list[nn.Module]:
-        """Layers whose output channels have to stay: latents, hyperlatents, pictures, flows."""
-        intra, inter = self.codec.intra, self.codec.inter
-        layers = list(self.sources.values())
-        layers += list(self.encoder_entries.layers)
-        layers += [intra.analysis.last, intra.synthesis.last]
-        layers += [inter.motion.analysis.last, inter.motion.synthesis.last]
-        layers += [inter.encoder.tail[-1], inter.decoder.last]
-        layers += [level[-1] for level in inter.flow.levels]  # type: ignore[index]
-        if intra.refine is not None:
-            layers.append(intra.refine.exit)
-        for latent in (intra.latent, inter.latent, inter.motion.latent):
-            layers += [net[-1] for net in (latent.hyper_encoder, latent.fusion, latent.spatial)]
-        return list(layers)
-
-    def _enter(self, name: str, side: int) -> Tensor:
-        """Return a tensor (1, C, side, side) that comes from a layer of its own."""
-        source = self.sources[name]
-        assert isinstance(source, nn.Conv2d)
-        y: Tensor = source(torch.zeros(1, source.in_channels, side, side))
-        return y
-
-    def forward(self, frame: Tensor) -> list[Tensor]:
-        intra, inter = self.codec.intra, self.codec.inter
-        side = frame.shape[-1]
-        y = self._enter("intra", side // 16)
-        outputs = [intra.analysis(intra.unshuffle(frame)), intra.synthesis(y)]
-        if intra.refine is not None:
-            outputs.append(intra.refine(frame))
-        outputs += self._latent("intra", intra.latent, side, [])
-        outputs += [net(frame.new_zeros(1, 8, side, side)) for net in inter.flow.levels]
-        outputs += self._motion(frame)
-        outputs += self._context(frame)
-        return outputs
-
-    def _latent(
-        self, name: str, latent: LatentModel, side: int, priors: list[Tensor]
-    ) -> list[Tensor]:
-        c, n, like = latent.config.channels, latent.config.hyper_channels, next(latent.parameters())
-        small = side // 16
-        hyper = latent.hyper_decoder(like.new_zeros(1, n, side // 64, side // 64))
-        fused = latent.fusion(torch.cat((hyper, *priors), 1) if priors else hyper)
-        spatial = latent.spatial(self._enter(f"{name}_spatial", small))
-        return [latent.hyper_encoder(like.new_zeros(1, c, small, small)), fused, spatial]
-
-    def _motion(self, frame: Tensor) -> list[Tensor]:
-        inter, side = self.codec.inter, frame.shape[-1]
-        small = side // inter.config.motion_stride
-        coded = inter.motion.analysis(frame.new_zeros(1, 2, small, small))
-        prior = self._enter("motion_prior", side // 16)
-        return [
-            coded,
-            inter.motion.synthesis(self._enter("motion", side // 16)),
-            *self._latent("motion", inter.motion.latent, side, [prior]),
-        ]
-
-    def _context(self, frame: Tensor) -> list[Tensor]:
-        inter, side = self.codec.inter, frame.shape[-1]
-        config = inter.config
-        small = side // config.stem_stride
-        flow_side = side // config.motion_stride
-        flow = frame.new_zeros(1, 2, flow_side, flow_side)
-        extra = None
-        if config.warp_frame:
-            extra = self._enter("extra", small)
-        feature = inter.adapt(frame)
-        c1, c2, c3 = inter.context.contexts(feature, flow, extra)
-        prediction = frame if config.warp_frame else None
-        decoded, carried = inter.decoder(self._enter("context", side // 16), prediction, c1, c2, c3)
-        priors = [inter.temporal_prior(c3), self._enter("context_prior", side // 16)]
-        return [
-            inter.encoder(frame, prediction, c1, c2, c3),
-            decoded,
-            # The next frame takes the one for the other.
-            feature + carried,
-            *self._latent("context", inter.latent, side, priors),
-        ]
-
-
 @dataclass(frozen=True)
 class Member:
     """A convolution that a group's channels enter or leave; ``count`` of its channels are theirs.
@@ -200,7 +81,7 @@ class ChannelGroup:
 
 
 @contextmanager
-def dependency_groups(codec: Tian2023) -> Iterator[list[ChannelGroup]]:
+def dependency_groups(codec: Prunable) -> Iterator[list[ChannelGroup]]:
     """Give a codec's groups; while the context lasts, ``handle`` is torch-pruning's group.
 
     The codec can be pruned then, and is itself again afterwards. It cannot be run.
@@ -212,8 +93,9 @@ def dependency_groups(codec: Tian2023) -> Iterator[list[ChannelGroup]]:
         setattr(parent, name, new)
 
     names = {id(m): name for name, m in codec.named_modules()}
-    encoder = codec.inter.encoder
-    replace(encoder, "unshuffle", _Entries(encoder.unshuffle, 2 if encoder.warp_frame else 1))
+    trace_class: Any = Tian2023Trace if isinstance(codec, Tian2023) else SwiftTrace
+    for parent, name, new in trace_class.replacements(codec):
+        replace(parent, name, new)
     for module in list(codec.modules()):
         if isinstance(module, Up):
             replace(module, "shuffle", nn.Identity())
@@ -232,7 +114,7 @@ def dependency_groups(codec: Tian2023) -> Iterator[list[ChannelGroup]]:
     try:
         for parameter in frozen:
             parameter.requires_grad_(True)
-        trace = _Trace(codec)
+        trace: Trace = trace_class(codec)
         frame = torch.zeros(1, 3, TRACE_SIDE, TRACE_SIDE)
         with torch.enable_grad():
             graph = tp.DependencyGraph().build_dependency(

@@ -11,8 +11,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from nvc_export.pruning.dependencies import ChannelGroup, Subpixel
-from nvc_models.tian2023 import Tian2023
-from nvc_models.tian2023.tasks import TASKS
+from nvc_export.pruning.trace import Prunable, family_of
 from nvc_models.training.data import BatchShape, PackedClips, SequenceSampler
 from nvc_models.training.stage import Stage
 
@@ -30,7 +29,7 @@ class Sampling:
     seed: int = 1
 
 
-def accumulate_gradients(codec: Tian2023, data: PackedClips, sampling: Sampling) -> None:
+def accumulate_gradients(codec: Prunable, data: PackedClips, sampling: Sampling) -> None:
     """Leave the gradient of lambda * MSE + bits per pixel over real crops in ``weight.grad``.
 
     The loss is that of training with hard rounding; the intra model's comes from single frames, the
@@ -40,7 +39,10 @@ def accumulate_gradients(codec: Tian2023, data: PackedClips, sampling: Sampling)
     training = codec.training
     codec.train()
     for program, (name, frames) in PROGRAM_TASKS.items():
-        task, shape = TASKS[name], BatchShape(sampling.batch, frames, sampling.crop)
+        task, shape = (
+            family_of(codec).tasks[name],
+            BatchShape(sampling.batch, frames, sampling.crop),
+        )
         stage = Stage(
             f"importance-{program}", name, sampling.batches, *_sizes(shape), 1e-3, rounding="hard"
         )

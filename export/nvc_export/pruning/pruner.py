@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nvc_errors import UsageError
 from nvc_export.complexity import PROGRAMS, ProgramCost, complexity_from_codec
@@ -20,8 +20,8 @@ from nvc_export.pruning.budget import (
 )
 from nvc_export.pruning.dependencies import ChannelGroup, dependency_groups
 from nvc_export.pruning.importance import channel_importance
+from nvc_export.pruning.trace import Prunable, family_of
 from nvc_models.families import graphs_from_model
-from nvc_models.tian2023 import Tian2023
 from nvc_models.tian2023.widths import channels_of, difference
 
 ORDER = ("inter", "intra")
@@ -54,6 +54,16 @@ class PruningReport:
         }
 
 
+def check_prunable(codec: nn.Module) -> None:
+    """Raise ``UsageError`` if a codec's family cannot keep what pruning leaves."""
+    config: Any = getattr(codec, "config", None)
+    if not any(item.name == "channels" for item in fields(config)):
+        raise UsageError(
+            f"{type(codec).__name__} codecs cannot be pruned: their configuration does not keep "
+            "numbers of channels"
+        )
+
+
 def program_figures(cost: ProgramCost) -> dict[str, float]:
     """Return the measured cost of a program at 1280x768, in the terms of a budget."""
     return {
@@ -64,13 +74,13 @@ def program_figures(cost: ProgramCost) -> dict[str, float]:
     }
 
 
-def figures_of(codec: Tian2023) -> dict[str, dict[str, float]]:
+def figures_of(codec: Prunable) -> dict[str, dict[str, float]]:
     """Return program -> measured cost of a codec."""
     return {c.name: program_figures(c) for c in complexity_from_codec(graphs_from_model(codec))}
 
 
 def prune_codec(
-    codec: Tian2023, budgets: Mapping[str, Budget], *, multiple: int = 8
+    codec: Prunable, budgets: Mapping[str, Budget], *, multiple: int = 8
 ) -> list[PruningReport]:
     """Prune a codec in place and give it the configuration of what is left.
 
@@ -78,8 +88,10 @@ def prune_codec(
     channels go; programs without a budget stay. Latents, hyperlatents and scale levels keep their
     size. ``multiple``: what numbers of channels are multiples of.
 
-    Raises ``UsageError`` for a budget of a program that does not exist.
+    Raises ``UsageError`` for a budget of a program that does not exist, and as
+    :func:`check_prunable` does.
     """
+    check_prunable(codec)
     unknown = set(budgets) - set(PROGRAMS)
     if unknown:
         raise UsageError(f"no program {sorted(unknown)[0]!r}; known: {', '.join(PROGRAMS)}")
@@ -105,10 +117,11 @@ def prune_codec(
         for group in groups:
             if decided.get(group.name, group.size) < group.size:
                 _remove(group, importance[group.name], decided[group.name])
-    plain = Tian2023(replace(codec.config, channels={}))
+    config: Any = codec.config
+    plain = family_of(codec).model(replace(config, channels={}))
     codec.config = replace(
-        codec.config,
-        name=f"{codec.config.name.removesuffix('-pruned')}-pruned",
+        config,
+        name=f"{config.name.removesuffix('-pruned')}-pruned",
         channels=difference(channels_of(codec), channels_of(plain)),
     )
     codec.zero_grad(set_to_none=True)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from nvc_export.pruning.trace import Prunable, family_of
 from nvc_models.rate import lagrangian
-from nvc_models.tian2023 import Tian2023
-from nvc_models.tian2023.tasks import TASKS
 from nvc_models.training import checkpoint as ckpt
 from nvc_models.training.data import BatchShape, PackedClips, SequenceSampler
 from nvc_models.training.stage import Stage
@@ -32,7 +31,7 @@ class Recovery:
 
 
 @contextmanager
-def _frames_of(codec: Tian2023) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _frames_of(codec: Prunable) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Collect (decoded frame, quality) of every frame that a codec codes."""
     found: list[tuple[Tensor, Tensor]] = []
 
@@ -48,19 +47,19 @@ def _frames_of(codec: Tian2023) -> Iterator[list[tuple[Tensor, Tensor]]]:
 
 
 def recover(
-    codec: Tian2023,
+    codec: Prunable,
     data: PackedClips,
     options: Recovery,
     *,
-    teacher: Tian2023 | None = None,
+    teacher: Prunable | None = None,
     on_log: Callable[[dict[str, float]], None] = lambda _: None,
-) -> Tian2023:
+) -> Prunable:
     """Train a pruned codec and return the average of its weights, in evaluation mode.
 
     Every step draws batch, qualities and noise from the seed and its number, and the teacher sees
     the same. ``on_log`` receives step, loss and what the task measures, averaged.
     """
-    stage, task = options.stage, TASKS[options.stage.task]
+    stage, task = options.stage, family_of(codec).tasks[options.stage.task]
     for parameter in codec.parameters():
         parameter.requires_grad_(False)
     parameters = task.parameters(codec)
@@ -100,7 +99,7 @@ def recover(
             on_log({"step": step + 1} | {k: round(v / count, 5) for k, v in sums.items()})
             sums = {}
     recovered = averaged.module
-    assert isinstance(recovered, Tian2023)
+    assert isinstance(recovered, type(codec))
     return recovered.eval()
 
 
@@ -120,14 +119,14 @@ def _seed(options: Recovery, step: int) -> int:
 
 
 def _teacher_frames(
-    teacher: Tian2023 | None, frames: Tensor, options: Recovery, step: int
+    teacher: Prunable | None, frames: Tensor, options: Recovery, step: int
 ) -> list[Tensor]:
     """Return decoded frames of the teacher, with the qualities that the codec will draw."""
     if teacher is None or not options.distillation:
         return []
     torch.manual_seed(_seed(options, step))
     with torch.no_grad(), _frames_of(teacher) as made:
-        TASKS[options.stage.task].step(teacher, frames, options.stage)
+        family_of(teacher).tasks[options.stage.task].step(teacher, frames, options.stage)
     return [frame.detach() for frame, _ in made]
 
 
@@ -147,13 +146,17 @@ def _learning_rate(stage: Stage, step: int) -> float:
     return warm * (low + (high - low) * cosine)
 
 
-def save_pruned(path: Path, codec: Tian2023, *, seed: int) -> None:
+def save_pruned(path: Path, codec: Prunable, *, seed: int) -> None:
     """Write a checkpoint that ``load_model`` rebuilds the codec from.
 
     Raises ``OutputError`` if it cannot be written.
     """
     metadata = {
-        "fingerprint": {"seed": seed, "family": "tian2023", "config": codec.config.to_json()},
+        "fingerprint": {
+            "seed": seed,
+            "family": family_of(codec).name,
+            "config": codec.config.to_json(),
+        },
         "stage": 0,
         "step": 0,
         "total_steps": 0,

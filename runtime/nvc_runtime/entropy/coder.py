@@ -113,11 +113,11 @@ class FrameEncoder:
         # Seen as unsigned, symbols below the table are beyond it too.
         unsigned = entries.view(np.uint32)
         if unsigned[unsigned.argmax()] < table.escape:
-            self._coder.encode(entries, table.model)
+            self._coder.encode(entries, table.encoding_model)
             return
         escaped = np.flatnonzero(unsigned >= table.escape)
         entries[escaped] = table.escape
-        self._coder.encode(entries, table.model)
+        self._coder.encode(entries, table.encoding_model)
         encode_escapes(symbols[escaped], table, self._coder.encode)
 
 
@@ -175,6 +175,7 @@ class FrameDecoder:
                 "decode with another engine or encode with a larger epsilon"
             )
         ordered = self._decode_groups(tables, plan.levels, plan.counts)
+        ordered += tables.offsets[plan.levels].repeat(plan.counts)
         self._digest.add_levels(plan.crc)
         self._digest.add_symbols(ordered)
         self._steps += 1
@@ -197,8 +198,11 @@ class FrameDecoder:
         if len(shape) != 3 or shape[0] != len(tables) or min(shape) < 0:
             raise ValueError(f"shape is {shape}, expected ({len(tables)}, H, W)")
         channels, height, width = shape
-        indices = np.arange(channels if height * width else 0)
-        symbols = self._decode_groups(tables, indices, np.full(indices.shape, height * width))
+        size = height * width
+        indices = np.arange(channels if size else 0)
+        symbols = self._decode_groups(tables, indices, np.full(indices.shape, size))
+        symbols = symbols.reshape(channels, size)
+        symbols += tables.offsets[:, np.newaxis]
         self._digest.add_symbols(symbols)
         self._steps += 1
         return symbols.reshape(shape)
@@ -234,40 +238,39 @@ class FrameDecoder:
     def _decode_groups(
         self, tables: TableSet, indices: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.int32]:
-        """Return the symbols of groups, one group after the other: int32 (sum of `counts`,).
+        """Return the symbols of groups, one group after the other, minus their table's offset.
 
         Args:
             tables: the groups' tables, and maybe others.
             indices: int64 (n,), the table of each group.
             counts: int64 (n,), the symbols of each group, at least 1.
 
-        """
-        parts = [np.empty(0, dtype=np.int32)]
-        for index, count in zip(indices.tolist(), counts.tolist(), strict=True):
-            table = tables[index]
-            entries = self._decode(table.model, count)
-            # An escape is the highest entry there is, and argmax is faster than a comparison.
-            if entries[entries.argmax()] == table.escape:
-                escaped = np.flatnonzero(entries == table.escape)
-                symbols = decode_escapes(escaped.size, table, self._decode)
-                entries[escaped] = symbols - table.offset
-            parts.append(entries)
-        ordered = np.concatenate(parts)
-        ordered += np.repeat(tables.offsets[indices], counts)
-        return ordered
+        Returns:
+            int32 (sum of `counts`,).
 
-    def _decode(self, model: Any, amount: int | NDArray[np.int32]) -> NDArray[np.int32]:
-        """Decode; whatever constriction makes of a damaged payload becomes a StreamError."""
+        """
+        if not indices.size:
+            return np.empty(0, dtype=np.int32)
+        parts = []
+        decode, models, escapes = self._coder.decode, tables.decoding_models, tables.escapes
         try:
-            entries: NDArray[np.int32] = self._coder.decode(model, amount)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+            for index, count in zip(indices.tolist(), counts.tolist(), strict=True):
+                entries = decode(models[index], count)
+                # An escape is the highest entry there is, and argmax is faster than a comparison.
+                if entries[entries.argmax()] == escapes[index]:
+                    table = tables[index]
+                    escaped = (entries == table.escape).nonzero()[0]
+                    entries[escaped] = decode_escapes(escaped.size, table, decode)
+                    entries[escaped] -= table.offset
+                parts.append(entries)
+        except (StreamError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
             raise
         except BaseException as error:  # a panic in Rust derives from BaseException
             raise StreamError(
                 f"entropy payload: cannot be decoded ({error}); the stream is damaged or was made "
                 "with another bundle"
             ) from error
-        return entries
+        return np.concatenate(parts)
 
     def _is_exhausted(self) -> bool:
         """Whether at most one word is unread.

@@ -54,13 +54,13 @@ def groups_from_levels(levels: NDArray[np.uint8], skip_level: int, tables: Table
         return LevelGroups(positions, positions, positions, crc)
     kept = flat.take(positions)
     # A stable sort of uint8 is a radix sort: linear in the number of elements.
-    by_level = np.argsort(kept, kind="stable")
+    by_level = kept.argsort(kind="stable")
     lowest, highest = int(kept[by_level[0]]), int(kept[by_level[-1]])
     if highest >= len(tables):
         raise ValueError(f"level {highest} occurs, but there are {len(tables)} tables")
     candidates = np.arange(lowest, highest + 1, dtype=np.uint8)
-    starts = kept.searchsorted(candidates, side="left", sorter=by_level)
     ends = kept.searchsorted(candidates, side="right", sorter=by_level)
-    counts = ends - starts
+    counts = ends.copy()
+    counts[1:] -= ends[:-1]
     occurring = counts.nonzero()[0]
     return LevelGroups(positions.take(by_level), lowest + occurring, counts[occurring], crc)

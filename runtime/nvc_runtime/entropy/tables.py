@@ -27,7 +27,7 @@ MAX_ENTRIES = 1 << 16
 MIN_TOTAL_LOG2 = 2
 MAX_TOTAL_LOG2 = 22
 
-_SCANNED_ENTRIES = 8
+_SCANNED_ENTRIES = 12
 """In a table of up to so many entries, a linear search finds an entry sooner than bisection."""
 
 
@@ -102,16 +102,24 @@ class FrequencyTable:
         return int(self.frequencies.sum(dtype=np.uint64))
 
     @cached_property
-    def model(self) -> Any:
-        """The constriction model of the entries; built on first use.
+    def encoding_model(self) -> Any:
+        """The constriction model that finds the parts of an entry fast; built on first use."""
+        return self._model(lazy=False)
+
+    @cached_property
+    def decoding_model(self) -> Any:
+        """The same model in the form that finds an entry fast; built on first use."""
+        small = self.frequencies.size <= _SCANNED_ENTRIES
+        return self._model(lazy=True) if small else self.encoding_model
+
+    def _model(self, *, lazy: bool) -> Any:
+        """Make a constriction model of the entries.
 
         ``frequencies / total`` is exact in float64, and so is every partial sum and product that
         constriction forms from it: its cumulative frequencies are the integers of the format.
         """
         return constriction.stream.model.Categorical(
-            self.frequencies / np.float64(self.total),
-            perfect=False,
-            lazy=self.frequencies.size <= _SCANNED_ENTRIES,
+            self.frequencies / np.float64(self.total), perfect=False, lazy=lazy
         )
 
 
@@ -120,10 +128,14 @@ class TableSet:
 
     Attributes:
         offsets: int32 (T,), the offset of each table. Read-only.
+        escapes: the index of each table's escape entry.
+        decoding_models: each table's ``decoding_model``.
 
     """
 
     offsets: NDArray[np.int32]
+    escapes: tuple[int, ...]
+    decoding_models: tuple[Any, ...]
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
         """Check the tables and build their models.
@@ -146,8 +158,10 @@ class TableSet:
         self._tables = tuple(tables)
         self.offsets = np.array([table.offset for table in tables], dtype=np.int32)
         self.offsets.setflags(write=False)
+        self.escapes = tuple(table.escape for table in self._tables)
+        self.decoding_models = tuple(table.decoding_model for table in self._tables)
         for table in self._tables:
-            _ = table.model
+            _ = table.encoding_model
 
     @classmethod
     def from_arrays(
