@@ -1,7 +1,8 @@
 """What torch-pruning has to see of a swift codec.
 
-Its feature is carried from frame to frame and offset by quality: its channels stay. What can go
-lies inside the blocks, in the encoder between two of them, and in the entropy models.
+Features are offset by quality, and the context meets them: their channels stay, as those of the
+prediction do. What can go lies inside the blocks, in the encoder between two of them, and in the
+entropy models.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nvc_export.pruning.trace import Trace, ends_of
 from nvc_models.swift import Swift
+from nvc_models.swift.motion import PREDICTED
 
 
 class SwiftTrace(Trace):
@@ -24,43 +26,40 @@ class SwiftTrace(Trace):
                 "inter": inter,
                 "inter_prior": inter,
                 "inter_spatial": 4 * inter,
+                "prediction": PREDICTED,
+                "motion_prior": 2,
+                "motion_spatial": 4 * 2,
             }
         )
         self.codec = codec
 
     def fixed_layers(self) -> list[nn.Module]:
-        """See ``Trace.fixed_layers``; the carried feature, too."""
+        """See ``Trace.fixed_layers``; the context, too."""
         intra, inter = self.codec.intra, self.codec.inter
         layers = list(self.sources.values())
-        layers += [inter.adapt[1], inter.temporal_prior[0]]
+        layers += [inter.adapt, inter.temporal_prior[0], inter.head.keep]
         for model in (intra, inter):
-            layers += [model.analysis.down, model.synthesis.up[0], model.synthesis.last]
-        return layers + ends_of((intra.latent, inter.latent))
+            layers += [model.analysis.down, model.synthesis.up[0], model.head.last]
+        return layers + ends_of((intra.latent, inter.motion, inter.latent))
 
     def forward(self, frame: Tensor) -> list[Tensor]:
         """Return the outputs of every network for a frame (1, 3, S, S)."""
         intra, inter = self.codec.intra, self.codec.inter
         side = frame.shape[-1]
-        outputs = [
-            intra.analysis(frame),
-            *intra.synthesis(
-                self.enter("intra", side // 16), frame.new_zeros(1, intra.config.width, 1, 1)
-            ),
-            *self.entropy_model("intra", intra.latent, side, []),
-        ]
-        feature = inter.adapt(frame)
-        context = inter.context(feature)
-        decoded, carried = inter.synthesis(
-            self.enter("inter", side // 16),
-            frame.new_zeros(1, inter.config.width, 1, 1),
-            context,
-        )
+        bias = frame.new_zeros(1, intra.config.width, 1, 1)
+        features = intra.synthesis(self.enter("intra", side // 16), bias)
+        prediction = self.enter("prediction", side // 8)
+        context = inter.context(inter.adapt(prediction))
+        bias = frame.new_zeros(1, inter.config.width, 1, 1)
+        joined = inter.synthesis(self.enter("inter", side // 16), bias, context)
         priors = [inter.temporal_prior(context), self.enter("inter_prior", side // 16)]
+        vectors = [self.enter("motion_prior", side // 16)]
         return [
-            *outputs,
+            intra.analysis(frame),
+            intra.head(features),
+            *self.entropy_model("intra", intra.latent, side, []),
             inter.analysis(frame, context),
-            decoded,
-            # The next frame takes the one for the other.
-            feature + carried,
+            inter.head(joined, prediction),
             *self.entropy_model("inter", inter.latent, side, priors),
+            *self.entropy_model("motion", inter.motion, side, vectors),
         ]
