@@ -1,0 +1,21 @@
+"""The tool that measures what motion tells of the next frame."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from motion_gain import difference_entropy, psnr_db  # noqa: E402 - needs torch
+
+
+def test_psnr_of_a_known_error() -> None:
+    frame = torch.full((2, 1, 8, 8), 0.5)
+    assert psnr_db(frame, frame + 0.1) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_entropy_of_differences() -> None:
+    flat = torch.zeros(1, 2, 4, 4)
+    assert difference_entropy(flat) == 0.0
+    ramp = torch.tensor([0.0, 0.0, 1.0, 1.0, 2.0]).expand(1, 2, 3, 5)
+    assert difference_entropy(ramp) == pytest.approx(1.0)
