@@ -22,6 +22,7 @@ ORDER = (
     ("bundle_overview", "tools/bundle_overview.py"),
     ("rate_distortion", "tools/rd_curves.py"),
     ("rate_distortion-swift-s", "tools/rd_curves.py"),
+    ("side_by_side", "tools/side_by_side.py"),
     ("benchmark-swift-s-360p", "tools/benchmark.py"),
     ("benchmark-swift-s-720p", "tools/benchmark.py"),
     ("benchmark-360p", "tools/benchmark.py"),

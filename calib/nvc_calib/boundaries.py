@@ -79,11 +79,8 @@ class Boundaries:
         index: float32 (size,), finite. Returns a new uint8 (size,).
         """
         # Truncation is floor for what is not negative; the cast is only defined in range.
-        limited = np.clip(index, np.float32(0.0), np.float32(self.levels - 0.5))
-        level_map = limited.astype(np.uint8)
-        if self.skip_level > 0:
-            np.maximum(level_map, np.uint8(self.skip_level), out=level_map)
-        return level_map
+        lowest = np.float32(max(self.skip_level, 0))
+        return np.clip(index, lowest, np.float32(self.levels - 0.5)).astype(np.uint8)
 
     def near(self, index: FlatIndex, radius: float) -> Positions:
         """Positions of the elements with |I - n| <= radius for a boundary n that matters.

@@ -33,6 +33,9 @@ NO_PARSER: Final = frozenset(
 FP32_GEMM: Final = frozenset({"MatMul", "Gemm", "Einsum", "Attention"})
 """Operators that become a matrix product; TensorRT for RTX has none in FP32 for SM 7.5."""
 
+REFUSED_SOMEWHERE: Final = NO_PARSER | FP32_GEMM
+"""Every operator that a rule of this module is about."""
+
 _ADVICE: Final = {
     "DeformConv": "write it as GridSample times mask and a 1x1 convolution",
     "AffineGrid": "compute the grid with Mul and Add",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
+from typing import Final
 
 import onnx
 import torch
 from torch import Tensor
 
+from nvc_export.lint import REFUSED_SOMEWHERE
 from nvc_export.messages import quiet_exporter
+from nvc_export.operators import MODULE_KEY
 from nvc_models.graph import CodecGraph, CodecGraphs
 
 OPSET = 20
+_SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"
 EXAMPLE_BLOCKS = (3, 5)
 """Height and width, in units of the alignment, of the tensors a graph is traced with."""
 
@@ -74,18 +79,35 @@ class _Positional(torch.nn.Module):
         return result
 
 
+def _module_of(node: onnx.NodeProto) -> str:
+    """Return the path of the module that the exporter says a node comes from, or ""."""
+    scopes = {e.key: e.value for e in node.metadata_props}.get(_SCOPES_KEY)
+    if scopes is None:
+        return ""
+    # From the outermost module, which is _Positional, to the operator itself.
+    path: str = [*ast.literal_eval(scopes), ""][-3:][0]
+    return path.removeprefix("module").removeprefix(".")
+
+
 def _times(dim: object, factor: int) -> object:
     return dim if factor == 1 else factor * dim  # type: ignore[operator]
 
 
 def _finish(model: onnx.ModelProto, graph: CodecGraph, metadata: Mapping[str, str]) -> bytes:
-    """Drop what varies between machines or runs (doc strings, traces), add our metadata, check."""
+    """Drop what varies between machines or runs (doc strings, traces), add our metadata, check.
+
+    Nodes that some target cannot run keep the module they come from, for the lint.
+    """
     model.doc_string = ""
     model.producer_name, model.producer_version = "nvc", ""
     model.graph.name = graph.name
     for node in model.graph.node:
         node.doc_string = ""
+        module = _module_of(node)
         del node.metadata_props[:]
+        if node.op_type in REFUSED_SOMEWHERE and module:
+            entry = node.metadata_props.add()
+            entry.key, entry.value = MODULE_KEY, module
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]

@@ -14,7 +14,8 @@ from nvc_engines.onnx_signature import read_signature
 from nvc_errors import EngineError
 
 STANDARD_DOMAINS: Final = ("", "ai.onnx")
-_SCOPE_KEYS: Final = ("namespace", "pkg.torch.onnx.name_scopes")
+MODULE_KEY: Final = "namespace"
+_SCOPE_KEYS: Final = (MODULE_KEY, "pkg.torch.onnx.name_scopes")
 """Metadata in which exporters keep the path of the module a node was traced from."""
 
 

@@ -163,7 +163,7 @@ def _encode(
 
     def on_frame(frame: EncodedFrame) -> None:
         with output_errors(stream.parent):
-            shown.write(frame.rgb.data)
+            shown.write(np.ascontiguousarray(frame.rgb).data)
         observer.advance(frame.size_bytes)
 
     with (
@@ -230,7 +230,7 @@ def write_png(path: Path, picture: Frame, *, overwrite: bool) -> None:
     encoder.height, encoder.width, _ = picture.shape
     encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1)
     encoder.thread_count = 1
-    packets = encoder.encode(av.VideoFrame.from_ndarray(picture, "rgb24"))
+    packets = encoder.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24"))
     packets += encoder.encode(None)
     with create_stream(str(path), overwrite=overwrite) as file, output_errors(path):
         file.write(b"".join(bytes(packet) for packet in packets))

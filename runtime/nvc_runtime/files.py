@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,10 +18,11 @@ from typing import BinaryIO, cast
 from nvc_engines import Engine
 from nvc_errors import StreamError, UsageError
 from nvc_runtime.bundle import Bundle
-from nvc_runtime.codec import Decoder, DecodeReport, Encoder, EncodeReport
+from nvc_runtime.codec import DecodedFrame, Decoder, DecodeReport, Encoder, EncodeReport
 from nvc_runtime.observer import Observer
+from nvc_runtime.overlap import read_ahead, write_behind
 from nvc_runtime.stream import read_index
-from nvc_runtime.video import open_reader, open_writer
+from nvc_runtime.video import Frame, FrameReader, open_reader, open_writer
 from nvc_runtime.video.target import FileTarget, StandardOutput
 
 PIPE = "-"
@@ -65,11 +66,12 @@ def encode_file(
     with (
         open_reader(source, skip=skip, limit=limit) as reader,
         create_stream(destination, overwrite=overwrite) as file,
+        _frames(source, reader) as frames,
     ):
         observer.begin("encode", reader.info)
         try:
             return encoder.encode(
-                reader,
+                frames,
                 reader.info,
                 file,
                 on_frame=lambda frame: observer.advance(frame.size_bytes),
@@ -123,16 +125,26 @@ def decode_file(
             for message in writer.notes:
                 observer.note(message)
             observer.begin("decode", info)
+
+            def write(frame: DecodedFrame) -> None:
+                writer.write(frame.rgb)
+
             try:
                 position = tell(file)
-                for frame in decoder:
-                    with decoder.elapsed.measure("io"):
-                        writer.write(frame.rgb)
-                    position, before = tell(file), position
-                    observer.advance(max(0, position - before))
+                with write_behind(write) as put:
+                    for frame in decoder:
+                        with decoder.elapsed.measure("io"):
+                            put(frame)
+                        position, before = tell(file), position
+                        observer.advance(max(0, position - before))
             finally:
                 observer.end()
     return decoder.report()
+
+
+def _frames(source: str, reader: FrameReader) -> AbstractContextManager[Iterable[Frame]]:
+    """Read ahead in a file; frames of a pipe are taken when they are needed."""
+    return read_ahead(reader) if Path(source).is_file() else nullcontext(reader)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from nvc_models.training.data import BatchShape, PackedClips
 from nvc_models.training.schedule import Schedule, Stage
 from nvc_models.training.trainer import STATE_FILE, Trainer, TrainOptions
 
-COMMANDS = ("pack-data", "train", "bundle", "profile")
+COMMANDS = ("pack-data", "train", "bundle", "prune", "profile")
 SCHEDULE = """
 preset = "tiny-separable"
 [[stage]]

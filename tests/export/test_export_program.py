@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 from block_codec import moving_frames, video_info
-from exported_codec import Exported
+from exported_codec import PRUNED, Exported
 from numpy.typing import NDArray
+from tiny_codec import TINY_OF_EVERY_FAMILY, random_codec
 from torch import Tensor
 
 from nvc_engines import open_engine
+from nvc_export.bundle_complexity import complexity_from_bundle
+from nvc_export.complexity import complexity_from_codec
+from nvc_models.families import graphs_from_model
 from nvc_models.latent import LatentModel
 from nvc_runtime import Decoder, Encoder, EncoderSettings
 from nvc_runtime.codec.symbols import SymbolWriter
@@ -120,3 +124,14 @@ def test_symbols_and_pictures_are_those_of_the_models(
         difference = np.abs(picture.astype(int) - shown.rgb.astype(int))
         assert difference.mean() < 0.05
         assert np.abs(read.rgb.astype(int) - shown.rgb.astype(int)).max() <= 1
+
+
+def test_the_pruned_codec_costs_less_than_its_configuration_says(exported: Exported) -> None:
+    share = 1.01
+    if exported.options.name == PRUNED:
+        pytest.importorskip("torch_pruning", reason="needs nvc[export]")
+        share = 0.72
+    whole = graphs_from_model(random_codec(TINY_OF_EVERY_FAMILY[exported.options.name]))
+    costs = zip(complexity_from_bundle(exported.bundle), complexity_from_codec(whole), strict=True)
+    for found, full in costs:
+        assert found.macs_per_pixel < share * full.macs_per_pixel

@@ -9,12 +9,14 @@ import pytest
 import torch
 from exported_codec import Exported
 from tiny_codec import TINY_SEPARABLE, moving_picture, random_codec
+from torch import Tensor, nn
 from torch_program import tensors_of_two_frames
 
-from nvc_engines import open_engine
+from nvc_engines import GraphSource, gpu_named, open_engine
+from nvc_export.lint import lint_graphs
 from nvc_export.messages import quiet_exporter
 from nvc_export.onnx_export import OPSET, example_inputs, export_graph
-from nvc_models.graph import CodecGraph
+from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.tian2023.graphs import graphs_from_model
 
 TOLERANCE = 1e-4
@@ -167,3 +169,35 @@ def test_only_the_known_message_is_held_back(caplog: pytest.LogCaptureFixture) -
     logger.warning(empty)
     assert len(caplog.records) == 2
     assert logging.getLogger("torch.onnx").level == level
+
+
+class _Attention(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        flat = x.reshape(b, c, h * w)
+        return torch.matmul(flat, torch.matmul(flat.transpose(1, 2), flat)).reshape(b, c, h, w)
+
+
+class _Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.attention = nn.Conv2d(3, 4, 1), _Attention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.attention(self.stem(x))
+        return y
+
+
+def test_the_lint_knows_the_module_of_what_a_target_cannot_run() -> None:
+    graph = CodecGraph("attending", _Attending(), ["frame"], ["y"])
+    shapes = {"frame": TensorShape(3, 1), "y": TensorShape(4, 1)}
+    codec = CodecGraphs("test", 16, [graph], shapes, {}, {}, {})
+    data = export_graph(codec, graph, {})
+    (finding,) = lint_graphs(
+        [GraphSource.from_onnx("attending", data)], "tensorrt-rtx", [gpu_named("rtx2080")]
+    )
+    assert finding.places == tuple(
+        f"{name} of module attention" for name in ("node_matmul", "node_matmul_1")
+    )
+    nodes = onnx.load_from_string(data).graph.node
+    assert {n.op_type for n in nodes if n.metadata_props} == {"MatMul"}

@@ -10,6 +10,9 @@ from nvc_export.bundle_writer import BundleOptions
 from nvc_models.graph import CodecGraphs
 from nvc_runtime import Bundle
 
+PRUNED = "tiny-separable"
+"""The tiny codec that is pruned and exported by the commands, where torch-pruning is installed."""
+
 
 @dataclass(frozen=True)
 class Exported:

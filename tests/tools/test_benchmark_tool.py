@@ -8,7 +8,7 @@ from pathlib import Path
 import benchmark
 import make_vectors
 import pytest
-from benchmarks import ACTIVITIES, spread_of
+from benchmarks import ACTIVITIES, BESIDE, spread_of
 from block_codec import moving_frames, video_info
 
 from nvc_engines import open_engine
@@ -41,6 +41,9 @@ def test_benchmark(clip: Path, block_bundle_path: Path, tmp_path: Path) -> None:
         spent = {name: result[direction]["ms_per_frame"][name]["median"] for name in ACTIVITIES}
         assert all(value > -0.01 for value in spent.values())
         assert spent["transform"] < spent["total"]
+        parts = sum(value for name, value in spent.items() if name != "total")
+        assert parts == pytest.approx(spent["total"], rel=0.5)
+        assert result[direction]["ms_per_frame"][BESIDE]["median"] > 0
         assert result[direction]["codec_fps"]["median"] >= result[direction]["fps"]["median"]
     entropy = result["entropy"]
     assert 0 < entropy["coded_symbols"] < entropy["elements"] == 3 * (12 * 8 * 12 + 2 * 2 * 3)

@@ -2,6 +2,7 @@
 
 from benchmarks.coding import (
     ACTIVITIES,
+    BESIDE,
     Sample,
     TimedBundle,
     TimedEngine,
@@ -14,6 +15,7 @@ from benchmarks.spread import Spread, spread_of
 
 __all__ = [
     "ACTIVITIES",
+    "BESIDE",
     "WORKER_FLAG",
     "EntropyWork",
     "Sample",

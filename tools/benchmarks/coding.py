@@ -1,16 +1,18 @@
 """Time encoding and decoding of a clip, by activity.
 
-Loading graphs is taken out of the transform's time and reported on its own, and so is video work
-(reading, colour conversion, writing): what is left is what the codec does for each frame.
+Loading graphs is taken out of the transform's time and reported on its own. Video work (reading,
+rounding and colour conversion, writing) goes on beside the codec, on a second thread, as in
+`nvc-run`: only what the codec waits for it is part of the total.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from nvc_engines import Engine, Graph, GraphSource, Shape, Tensor
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import (
+    DecodedFrame,
     Decoder,
     DecodeReport,
     Elapsed,
@@ -25,10 +28,16 @@ from nvc_runtime.codec import (
     EncodeReport,
     EncoderSettings,
 )
-from nvc_runtime.video import Frame, open_reader, open_writer
+from nvc_runtime.overlap import read_ahead, write_behind
+from nvc_runtime.video import open_reader, open_writer
+
+T = TypeVar("T")
 
 ACTIVITIES = ("transform", "entropy", "calibration", "stream_io", "video", "other", "total")
-"""stream_io: reading or writing packets. video: reading, converting and writing pictures."""
+"""Parts of the total. stream_io: reading or writing packets. video: waiting for pictures to be
+read or written."""
+BESIDE = "video_beside"
+"""What a second thread spends on reading, converting and writing pictures; no part of the total."""
 
 
 class Clock:
@@ -89,7 +98,10 @@ class TimedEngine(Engine):
 
 @dataclass(frozen=True)
 class Sample:
-    """One run over a clip: mean milliseconds a frame by activity, and seconds to load graphs."""
+    """One run over a clip: mean milliseconds a frame by activity, and seconds to load graphs.
+
+    Activities are ACTIVITIES and BESIDE.
+    """
 
     frames: int
     ms_per_frame: dict[str, float]
@@ -97,12 +109,12 @@ class Sample:
 
     @property
     def fps(self) -> float:
-        """Frames per second without loading, video work included."""
+        """Frames per second without loading; waiting for video included."""
         return 1000 / self.ms_per_frame["total"]
 
     @property
     def codec_fps(self) -> float:
-        """Frames per second without loading and without video work."""
+        """Frames per second without loading and without waiting for video."""
         return 1000 / (self.ms_per_frame["total"] - self.ms_per_frame["video"])
 
 
@@ -114,24 +126,16 @@ def time_encoding(
     limit: int | None,
 ) -> tuple[Sample, EncodeReport, bytes]:
     """Encode a clip into memory; return the stream, too."""
-    video, load = Clock(), _load_clock(bundle, engine)
+    video, beside, load = Clock(), Clock(), _load_clock(bundle, engine)
     file = io.BytesIO()
-
-    def frames() -> Iterator[Frame]:
-        iterator = iter(reader)
-        while True:
-            with video:
-                frame = next(iterator, None)
-            if frame is None:
-                return
-            yield frame
-
     with open_reader(clip, limit=limit) as reader:
         start = time.perf_counter()
-        report = Encoder(bundle, engine, settings).encode(frames(), reader.info, file)
+        with read_ahead(_timed(reader, beside)) as frames:
+            encoder = Encoder(bundle, engine, settings)
+            report = encoder.encode(_timed(frames, video), reader.info, file)
         total_s = time.perf_counter() - start
     load_s = _load_clock(bundle, engine) - load
-    spent = _seconds(report.elapsed, load_s, video.seconds, total_s)
+    spent = _seconds(report.elapsed, load_s, video, beside, total_s)
     spent["stream_io"] -= video.seconds
     return _sample(report.frames, spent, load_s), report, file.getvalue()
 
@@ -140,37 +144,57 @@ def time_decoding(
     bundle: TimedBundle, engine: TimedEngine, stream: bytes, output: Path
 ) -> tuple[Sample, DecodeReport]:
     """Decode a stream from memory to a file that exists afterwards."""
-    video, load = Clock(), _load_clock(bundle, engine)
+    video, beside, load = Clock(), Clock(), _load_clock(bundle, engine)
     start = time.perf_counter()
     decoder = Decoder(io.BytesIO(stream), engine, bundle=bundle)
     with open_writer(str(output), decoder.info, overwrite=True) as writer:
-        for frame in decoder:
-            with video:
+
+        def write(frame: DecodedFrame) -> None:
+            with beside:
                 writer.write(frame.rgb)
-        report = decoder.report()
+
+        with write_behind(write) as put:
+            for frame in decoder:
+                with video:
+                    put(frame)
+    report = decoder.report()
     total_s = time.perf_counter() - start
     load_s = _load_clock(bundle, engine) - load
-    return _sample(
-        report.frames, _seconds(report.elapsed, load_s, video.seconds, total_s), load_s
-    ), report
+    spent = _seconds(report.elapsed, load_s, video, beside, total_s)
+    return _sample(report.frames, spent, load_s), report
+
+
+def _timed(source: Iterable[T], clock: Clock) -> Iterator[T]:
+    """Iterate over a source, by the clock."""
+    iterator = iter(source)
+    while True:
+        with clock:
+            item = next(iterator, None)
+        if item is None:
+            return
+        yield item
 
 
 def _load_clock(bundle: TimedBundle, engine: TimedEngine) -> float:
     return bundle.load_clock.seconds + engine.load_clock.seconds
 
 
-def _seconds(elapsed: Elapsed, load_s: float, video_s: float, total_s: float) -> dict[str, float]:
+def _seconds(
+    elapsed: Elapsed, load_s: float, video: Clock, beside: Clock, total_s: float
+) -> dict[str, float]:
     return {
         "transform": elapsed.transform_s - load_s,
         "entropy": elapsed.entropy_s,
         "calibration": elapsed.calibration_s,
         "stream_io": elapsed.io_s,
-        "video": video_s,
+        "video": video.seconds,
         "total": total_s - load_s,
+        BESIDE: beside.seconds,
     }
 
 
 def _sample(frames: int, seconds: dict[str, float], load_s: float) -> Sample:
-    named = sum(value for name, value in seconds.items() if name != "total")
+    named = sum(seconds[name] for name in ACTIVITIES if name in seconds and name != "total")
     seconds["other"] = seconds["total"] - named
-    return Sample(frames, {name: 1000 * seconds[name] / frames for name in ACTIVITIES}, load_s)
+    ms_per_frame = {name: 1000 * seconds[name] / frames for name in (*ACTIVITIES, BESIDE)}
+    return Sample(frames, ms_per_frame, load_s)

@@ -8,7 +8,7 @@ the same 8-bit RGB as everything else.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,11 @@ def reference_point(
     keyint: int,
     frames: int,
     with_ms_ssim: bool,
+    on_stream: Callable[[Path], None] = lambda _: None,
 ) -> Point:
     """Encode a clip with a conventional codec, decode it, and compare.
+
+    ``on_stream`` receives the file's path while it exists.
 
     Raises:
         UsageError: the clip's samples are not 8-bit 4:2:0.
@@ -97,6 +100,7 @@ def reference_point(
             for frame, original in zip(decoded, source, strict=True):
                 quality.add(frame, original)
         size_bytes = path.stat().st_size
+        on_stream(path)
     if quality.frames != count:
         raise VerificationError(f"{codec.name}: {count} frames in, {quality.frames} frames out")
     return Point(

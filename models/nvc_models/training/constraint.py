@@ -1,10 +1,11 @@
 """The piecewise Gaussian constraint: scale indices that keep away from level boundaries.
 
-After Tian et al. (MM'23), Eq. 12-15. Within each level the index is to be Gaussian about the
-level's middle; the loss is the negative logarithm of that density, without its constant, of the
-elements that lie near a boundary. It is added to the codec's loss while everything but the entropy
-networks is frozen, and makes fewer elements need calibration. Boundaries that part two skipped
-levels need no calibration, and are left alone: the paper's mask, too, leaves out what lies near 0.
+This project's reading of Tian et al. (MM'23), Eq. 12-15. Within each level the index is to be
+Gaussian about the level's middle; the loss is the negative logarithm of that density, without its
+constant, of the elements that lie near a boundary. It is added to the codec's loss while everything
+but the entropy networks is frozen, and makes fewer elements need calibration. Boundaries that part
+two skipped levels need no calibration, and are left alone: the paper's mask, too, leaves out what
+lies near 0.
 """
 
 from __future__ import annotations

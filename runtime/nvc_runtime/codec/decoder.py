@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -33,14 +33,22 @@ CHECK_SIZE = 4
 """Bytes of the CRC-32 at the start of a pixel section."""
 
 
-@dataclass(frozen=True)
 class DecodedFrame:
     """One decoded frame; ``digest`` covers its levels and symbols (u32)."""
 
-    number: int
-    kind: FrameKind
-    rgb: Frame
-    digest: int
+    def __init__(
+        self, number: int, kind: FrameKind, digest: int, rgb: Frame | Callable[[], Frame]
+    ) -> None:
+        """Keep what is known of the frame; ``rgb`` may be a function that makes it."""
+        self.number, self.kind, self.digest = number, kind, digest
+        self._rgb = rgb
+
+    @property
+    def rgb(self) -> Frame:
+        """The samples, uint8 (H, W, 3); rounded when first asked for, by the thread that asks."""
+        if callable(self._rgb):
+            self._rgb = self._rgb()
+        return self._rgb
 
 
 class DecoderTap(Protocol):
@@ -192,16 +200,15 @@ class Decoder:
         size = (self.header.height, self.header.width)
         if self._tap is not None:
             self._tap.samples(packet.frame_number, sample_index(output, *size))
-        if packet.pixels is None:
-            rgb = frame_from_output(output, *size)
-        else:
+        rgb: Frame | Callable[[], Frame] = partial(frame_from_output, output, *size)
+        if packet.pixels is not None:
             index = sample_index(output, *size)
             rgb = self._exact_samples(index, packet.frame_number, packet.pixels)
-        if packet.sync and manifest.sync is not None:
-            exact = input_from_frame(rgb, self._interpreter.padded)
-            carried = self._interpreter.synchronize(manifest.sync, exact)
+            if packet.sync and manifest.sync is not None:
+                exact = input_from_frame(rgb, self._interpreter.padded)
+                carried = self._interpreter.synchronize(manifest.sync, exact)
         self._carried = carried
-        return DecodedFrame(packet.frame_number, packet.kind, rgb, packet.digest)
+        return DecodedFrame(packet.frame_number, packet.kind, packet.digest, rgb)
 
     def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:
         """Round samples as the encoder did, with the help of the packet's pixel section."""

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Elapsed:
-    """Seconds by activity; ``total_s`` runs from construction to :meth:`stop`."""
+    """Seconds by activity; ``total_s`` runs from construction to :meth:`stop`.
+
+    Only the codec's own thread is measured: of video that another thread reads or writes, what
+    the codec waits for it is part of ``io_s``, and no more.
+    """
 
     transform_s: float = 0.0
     entropy_s: float = 0.0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
-"""uint8 (H, W, 3), RGB."""
+"""uint8 (H, W, 3), RGB. Any memory layout; planes that follow each other are the fastest."""
 
 SAMPLE_LEVELS = 256
 STRIP = 32
@@ -39,33 +39,28 @@ def sample_index(output: NDArray[np.float32], height: int, width: int) -> NDArra
 
 def frame_from_output(output: NDArray[np.float32], height: int, width: int) -> Frame:
     """Crop a reconstruction (1, 3, H', W') and round it to a frame (H, W, 3)."""
-    frame = np.empty((height, width, 3), np.uint8)
+    planes = np.empty((3, height, width), np.uint8)
     for top in range(0, height, STRIP):
-        strip = frame[top : top + STRIP]
-        index = sample_index(output[:, :, top : top + STRIP], len(strip), width)
-        np.maximum(index, 0.0, out=index)
-        np.minimum(index, SAMPLE_LEVELS - 1, out=index)
-        _interleave(index.astype(np.uint8), strip)
-    return frame
+        strip = planes[:, top : top + STRIP]
+        index = sample_index(output[:, :, top : top + STRIP], strip.shape[1], width)
+        strip[...] = np.clip(index, 0, SAMPLE_LEVELS - 1, out=index)
+    return frame_from_planes(planes)
 
 
 def frame_from_planes(planes: NDArray[np.uint8]) -> Frame:
-    """Planar samples (3, H, W) to a frame (H, W, 3)."""
-    frame = np.empty((*planes.shape[1:], 3), np.uint8)
-    _interleave(planes, frame)
-    return frame
-
-
-def _interleave(planes: NDArray[np.uint8], frame: Frame) -> None:
-    """Write planes into a frame, plane by plane: twice as fast as a transposed copy."""
-    for channel, plane in enumerate(planes):
-        frame[:, :, channel] = plane
+    """See planar samples (3, H, W) as a frame (H, W, 3); nothing is copied."""
+    return planes.transpose(1, 2, 0)
 
 
 def psnr_db(a: Frame, b: Frame) -> float:
     """PSNR of two frames over all RGB samples; infinite if they are equal."""
-    difference = a.astype(np.int32) - b
-    squares = float(np.einsum("ijk,ijk->", difference, difference, dtype=np.float64))
-    if squares == 0.0:
+    left, right = a.transpose(2, 0, 1), b.transpose(2, 0, 1)
+    squares = 0
+    for top in range(0, a.shape[0], STRIP):
+        rows = slice(top, top + STRIP)
+        difference = np.subtract(left[:, rows], right[:, rows], dtype=np.int32)
+        # The sum of a row fits 32 bits up to a width of 33,000.
+        squares += int(np.einsum("ijk,ijk->ij", difference, difference).sum(dtype=np.int64))
+    if not squares:
         return math.inf
     return 10.0 * math.log10(255.0**2 * a.size / squares)

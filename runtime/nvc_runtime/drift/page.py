@@ -188,6 +188,6 @@ def _data_uri(picture: Frame) -> str:
     assert isinstance(context, av.VideoCodecContext)
     height, width, _ = picture.shape
     context.width, context.height, context.pix_fmt = width, height, "rgb24"
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     data = b"".join(bytes(p) for p in (*context.encode(frame), *context.encode(None)))
     return "data:image/png;base64," + base64.b64encode(data).decode()

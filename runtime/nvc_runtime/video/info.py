@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from nvc_errors import VideoError
 
 Frame: TypeAlias = NDArray[np.uint8]
-"""A picture: uint8 (H, W, 3), R'G'B' of range 0..255, rows from the top."""
+"""A picture: uint8 (H, W, 3), R'G'B' of range 0..255, rows from the top. Any memory layout; ours
+are three planes, so that memory is not C-contiguous."""
 
 MIN_SIDE = 16
 MAX_WIDTH = 4096

@@ -139,7 +139,8 @@ class YuvConverter:
         """
         self._check(planes)
         luma, *chroma = planes
-        out = np.empty((self._height, self._width, 3), np.uint8)
+        # Planes in memory, which all further conversions read fastest.
+        out = np.empty((3, self._height, self._width), np.uint8).transpose(1, 2, 0)
         padded = [pad_chroma(plane) for plane in chroma] if self._chroma != "444" else []
         for first in range(0, self._height, self._strip):
             last = min(first + self._strip, self._height)
@@ -171,7 +172,7 @@ class YuvConverter:
             rows = _planar(frame, first - 1, last + 1 + (last & 1))
             _weigh(rows[:, 1 : 1 + last - first], gains.y, luma_bias, luma[first:last])
             if self._chroma == "420":
-                colour = downsample_rows(rows[:, :, ::2])
+                colour = downsample_rows(np.ascontiguousarray(rows[:, :, ::2]))
                 target = slice(first // 2, (last + 1) // 2)
             else:
                 colour = rows[:, 1 : 1 + last - first, :: 1 if self._chroma == "444" else 2]
@@ -247,6 +248,4 @@ def _weigh(
 def _round_into(total: NDArray[np.int32], shift: int, out: NDArray[np.uint8]) -> None:
     """Shift (the half is in ``total`` already), clip to 0..255 and store."""
     total >>= shift
-    np.maximum(total, 0, out=total)
-    np.minimum(total, 255, out=total)
-    out[...] = total
+    out[...] = np.clip(total, 0, 255, out=total)
