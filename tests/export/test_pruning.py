@@ -63,7 +63,7 @@ def any_codec(request: pytest.FixtureRequest) -> Prunable:
 
 @torch.no_grad()
 def decoded(codec: Prunable) -> list[Tensor]:
-    """An intra frame and two inter frames, the second after a carried feature."""
+    """An intra frame and two inter frames, the second after a predicted one."""
     generator = torch.Generator().manual_seed(4)
     frames = [torch.rand(1, 3, 64, 64, generator=generator) for _ in range(3)]
     quality = torch.tensor([40.0])

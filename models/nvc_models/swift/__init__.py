@@ -1,8 +1,7 @@
-"""A codec that works at 1/8 of the frame size and sends no motion.
+"""A codec that works at 1/8 of the frame size, after the low-resolution features of LRVC.
 
-After the low-resolution features of LRVC and the single stream of SSNVC: the decoder predicts from
-the feature it already has, every layer is pointwise, depthwise or a 2x2 stride, and no operator is
-missing on any target.
+The decoder moves the frame before by vectors that are sent, one for 16x16 pixels. Every layer is
+pointwise, depthwise or a 2x2 stride, and no operator is missing on any target.
 """
 
 from nvc_models.swift.codec import InterModel, IntraModel, Reference, Swift
