@@ -26,6 +26,17 @@ def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 1)
 
 
+class FixedPointwise(nn.Conv2d):
+    """A pointwise convolution by a matrix that is neither trained nor kept in checkpoints."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        """Take the matrix (out, in)."""
+        rows, columns = matrix.shape
+        super().__init__(columns, rows, 1, bias=False)
+        del self.weight
+        self.register_buffer("weight", matrix[:, :, None, None].clone(), persistent=False)
+
+
 def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
     """Set a convolution to zero, so that the branch it ends starts silent."""
     nn.init.zeros_(conv.weight)

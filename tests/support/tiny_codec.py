@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nvc_models.blocks import FixedPointwise
 from nvc_models.latent import LatentModel, QualityBias
 from nvc_models.swift import InterConfig as SwiftInterConfig
 from nvc_models.swift import IntraConfig as SwiftIntraConfig
@@ -124,7 +125,7 @@ def random_codec(config: Any, seed: int = 0) -> Any:
     codec = Swift(config) if isinstance(config, SwiftConfig) else Tian2023(config)
     with torch.no_grad():
         for module in codec.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not isinstance(module, FixedPointwise):
                 if not module.weight.any():
                     nn.init.kaiming_uniform_(module.weight, a=2.0)
                 assert module.bias is not None

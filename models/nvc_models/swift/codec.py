@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from nvc_models.blocks import GatedBlock, conv1x1
+from nvc_models.blocks import FixedPointwise, GatedBlock, conv1x1
 from nvc_models.latent import (
     LatentConfig,
     LatentModel,
@@ -109,14 +108,12 @@ class PlanesHead(nn.Module):
     How much of the prediction stays is decided for each of its channels at 1/8.
     """
 
-    matrix: Tensor
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.keep = conv1x1(width, PREDICTED)
         self.last = conv1x1(width + PREDICTED, PREDICTED)
         self.shuffle = nn.PixelShuffle(STRIDE)
-        self.register_buffer("matrix", rgb_matrix()[:, :, None, None], persistent=False)
+        self.to_rgb = FixedPointwise(rgb_matrix())
 
     def forward(self, features: Tensor, prediction: Tensor) -> Tensor:
         """Map (B, W, H/8, W/8) and (B, PREDICTED, H/8, W/8) to blocks (B, PREDICTED, H/8, W/8)."""
@@ -126,7 +123,7 @@ class PlanesHead(nn.Module):
 
     def frame(self, blocks: Tensor) -> Tensor:
         """Map blocks to a frame (B, 3, H, W), not clamped."""
-        frame: Tensor = self.shuffle(F.conv2d(blocks, self.matrix) + 0.5)
+        frame: Tensor = self.shuffle(self.to_rgb(blocks) + 0.5)
         return frame
 
 

@@ -163,16 +163,14 @@ class MotionSearch(nn.Module):
 
     def _full_search(self, frame: Tensor, reference: Tensor) -> Tensor:
         """Vectors of the least error; all displacements at once, one channel each."""
-        side = 2 * self.REACH + 1
+        side, (h, w) = 2 * self.REACH + 1, frame.shape[-2:]
         padded = F.pad(reference, (self.REACH,) * 4, mode="replicate")
-        pick = torch.eye(side, device=frame.device, dtype=frame.dtype)
-        moved = F.conv2d(padded, pick.view(side, 1, side, 1))
-        across = pick.repeat(side, 1).view(side * side, 1, 1, side)
-        moved = F.conv2d(moved, across, groups=side)
+        rows = torch.cat([padded[:, :, i : i + h] for i in range(side)], 1)
+        moved = torch.cat([rows[..., i : i + w] for i in range(side)], 1)
         error = self._mean((frame - moved).abs(), 4) + self._costs(side).to(frame.device)
         best = error.argmin(1, keepdim=True).float()
-        row = torch.floor((best + 0.5) / side)
-        return 4.0 * (torch.cat((best - row * side, row), 1) - self.REACH)
+        column = torch.floor((best + 0.5) / side)
+        return 4.0 * (torch.cat((column, best - column * side), 1) - self.REACH)
 
     def _costs(self, side: int) -> Tensor:
         """Cost of each displacement, (1, side^2, 1, 1): a long one must be worth it."""
