@@ -22,7 +22,7 @@ from nvc_export.pruning.dependencies import ChannelGroup, dependency_groups
 from nvc_export.pruning.importance import channel_importance
 from nvc_export.pruning.trace import Prunable, family_of
 from nvc_models.families import graphs_from_model
-from nvc_models.tian2023.widths import channels_of, difference
+from nvc_models.widths import channels_of, difference
 
 ORDER = ("inter", "intra")
 """The intra decoder ends with a layer whose channels the inter model decides."""

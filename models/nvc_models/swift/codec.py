@@ -34,6 +34,7 @@ from nvc_models.swift.motion import (
     predict,
     rgb_matrix,
 )
+from nvc_models.widths import resize_layers
 
 STRIDE = 8
 PIXELS = 3 * STRIDE * STRIDE
@@ -280,3 +281,4 @@ class Swift(nn.Module):
         self.config = config
         self.intra = IntraModel(config.intra)
         self.inter = InterModel(config.inter)
+        resize_layers(self, config.channels)

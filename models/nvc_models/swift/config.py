@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nvc_errors import UsageError
@@ -44,20 +45,33 @@ class InterConfig:
 
 @dataclass(frozen=True)
 class SwiftConfig:
-    """A whole codec: one intra and one inter model."""
+    """A whole codec: one intra and one inter model.
+
+    ``channels`` holds the layers that pruning left with other channels than these widths give, see
+    :mod:`nvc_models.widths`.
+    """
 
     name: str
     intra: IntraConfig
     inter: InterConfig
+    channels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a checkpoint or a manifest."""
-        return asdict(self)
+        """Plain data for a checkpoint or a manifest; ``channels`` only if there are some."""
+        data = asdict(self)
+        if not self.channels:
+            del data["channels"]
+        return data
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> SwiftConfig:
         """Inverse of :meth:`to_json`."""
-        return SwiftConfig(data["name"], IntraConfig(**data["intra"]), InterConfig(**data["inter"]))
+        return SwiftConfig(
+            data["name"],
+            IntraConfig(**data["intra"]),
+            InterConfig(**data["inter"]),
+            {k: (int(a), int(b)) for k, (a, b) in data.get("channels", {}).items()},
+        )
 
 
 SWIFT_S = SwiftConfig(

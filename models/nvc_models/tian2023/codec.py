@@ -7,7 +7,7 @@ from torch import nn
 from nvc_models.tian2023.config import Tian2023Config
 from nvc_models.tian2023.inter import InterModel
 from nvc_models.tian2023.intra import IntraModel
-from nvc_models.tian2023.widths import resize_layers
+from nvc_models.widths import resize_layers
 
 
 class Tian2023(nn.Module):

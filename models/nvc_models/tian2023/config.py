@@ -67,7 +67,7 @@ class Tian2023Config:
     """A whole codec: one intra and one inter model.
 
     ``channels`` holds the layers that pruning left with other channels than these widths give, see
-    :mod:`nvc_models.tian2023.widths`.
+    :mod:`nvc_models.widths`.
     """
 
     name: str
