@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nvc_models.families import FAMILIES
 from nvc_models.latent import LEVELS
 from nvc_models.training.constraint import boundary_energy, constraint_loss
+from nvc_models.training.stage import Stage
 
 
 def test_energy_is_the_distance_to_the_middle_of_the_level() -> None:
@@ -52,3 +54,20 @@ def test_loss_is_the_mean_over_all_elements() -> None:
     assert float(loss) == pytest.approx(3.0 * 6 * 0.125 / 8)
     assert constraint_loss([a], 0.0) == 0.0
     assert constraint_loss([], 1.0) == 0.0
+
+
+@pytest.mark.parametrize(("family", "preset"), [("swift", "swift-s"), ("tian2023", "lite")])
+def test_tasks_add_the_constraint(family: str, preset: str) -> None:
+    torch.manual_seed(2)
+    model = FAMILIES[family].model(FAMILIES[family].presets[preset]).train()
+    frames = torch.rand(1, 3, 3, 64, 64)
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        stage = Stage(
+            "s", "calibrate", 1, 1, 3, 64, 1e-4, rounding="hard", constraint_weight=weight
+        )
+        torch.manual_seed(3)
+        step = FAMILIES[family].tasks["calibrate"].step(model, frames, stage)
+        losses.append(float(step.loss.detach()))
+    assert losses[1] > losses[0]
+    assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-3)

@@ -8,6 +8,7 @@ from torch import Tensor
 from nvc_models.rate import lagrangian
 from nvc_models.swift.codec import Swift
 from nvc_models.swift.initialize import initialize_inter, initialize_intra
+from nvc_models.training.constraint import constraint_loss
 from nvc_models.training.losses import (
     StepResult,
     as_float,
@@ -51,9 +52,11 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
             reference = model.inter(frames[:, t], reference, quality, **options).reference
     count = count - first + 1
     bpp = motion_bpp = psnr = 0.0
+    indices = [intra.latent.index]
     for t in range(first, first + count):
         result = model.inter(frames[:, t], reference, quality, **options)
         reference = result.reference
+        indices += [result.motion.index, result.latent.index]
         mse = mean_squared_error(result.frame, frames[:, t])
         motion_bits = bits_per_pixel(result.motion, frames[:, t])
         bits = bits_per_pixel(result.latent, frames[:, t]) + motion_bits
@@ -68,6 +71,7 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
         bits_per_pixel(intra.latent, frames[:, 0]),
     )
     figures |= {"intra_bpp": as_float(bits), "intra_psnr": psnr_db(mse)}
+    loss = loss + constraint_loss(indices, stage.constraint_weight, skip_level=stage.skip_level)
     if joint:
         share = 1 / count if stage.intra_weight is None else stage.intra_weight
         loss = loss + share * (weight * mse + bits).mean()

@@ -13,6 +13,7 @@ from nvc_models.tian2023.initialize import (
     initialize_motion,
     supports_analytic_start,
 )
+from nvc_models.training.constraint import constraint_loss
 from nvc_models.training.losses import (
     StepResult,
     as_float,
@@ -89,12 +90,14 @@ def _sequence_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
     loss = torch.zeros(())
     count = frames.shape[1] - 1
     motion_bpp = context_bpp = psnr = prediction = 0.0
+    indices = [intra.latent.index]
     for t in range(1, count + 1):
         frame = frames[:, t]
         result = model.inter(
             frame, reference, quality, rounding=stage.rounding, skip_level=stage.skip_level
         )
         reference = result.reference
+        indices += [result.motion.index, result.context.index]
         mse = mean_squared_error(result.frame, frame)
         motion, context = (
             bits_per_pixel(result.motion, frame),
@@ -107,6 +110,7 @@ def _sequence_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
         psnr += psnr_db(mse) / count
         prediction += psnr_db(mean_squared_error(result.prediction, frame)) / count
     figures = {"motion": motion_bpp, "context": context_bpp, "psnr": psnr, "warp": prediction}
+    loss = loss + constraint_loss(indices, stage.constraint_weight, skip_level=stage.skip_level)
     if joint:
         mse, bpp = (
             mean_squared_error(intra.frame, frames[:, 0]),

@@ -22,7 +22,8 @@ class Stage:
     ``task`` is one of the family's tasks. ``intra_weight``: weight of the intra frame's loss in a
     task that trains both models, by that of all inter frames. ``unrolled``: that many inter frames
     are trained, at a random place of the sequence; those before are coded without gradient, so that
-    long sequences cost little. Raises :class:`UsageError` for
+    long sequences cost little. ``constraint_weight``: weight of the piecewise Gaussian constraint
+    on scale indices (the paper's beta, 1 there), for ``calibrate``. Raises :class:`UsageError` for
     numbers out of range.
     """
 
@@ -41,6 +42,7 @@ class Stage:
     later_weight: float = 0.0
     intra_weight: float | None = None
     unrolled: int | None = None
+    constraint_weight: float = 0.0
     clip_norm: float = 1.0
     ema: float = 0.998
 
