@@ -168,9 +168,13 @@ class MotionSearch(nn.Module):
         rows = torch.cat([padded[:, :, i : i + h] for i in range(side)], 1)
         moved = torch.cat([rows[..., i : i + w] for i in range(side)], 1)
         error = self._mean((frame - moved).abs(), 4) + self._costs(side).to(frame.device)
-        best = error.argmin(1, keepdim=True).float()
-        column = torch.floor((best + 0.5) / side)
-        return 4.0 * (torch.cat((column, best - column * side), 1) - self.REACH)
+        # Not argmin: OpenVINO computes it wrongly on CPUs with AVX only. Ties give their mean.
+        best = (error <= error.amin(1, keepdim=True)).to(error.dtype)
+        steps = torch.arange(side, device=frame.device, dtype=error.dtype) - self.REACH
+        dx, dy = steps.repeat_interleave(side), steps.repeat(side)
+        places = torch.stack((dx, dy)).view(1, 2, side * side, 1, 1)
+        found = (best[:, None] * places).sum(2) / best.sum(1, keepdim=True)
+        return 4.0 * found
 
     def _costs(self, side: int) -> Tensor:
         """Cost of each displacement, (1, side^2, 1, 1): a long one must be worth it."""
