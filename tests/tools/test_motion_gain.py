@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("bjontegaard", reason="the tool's clips need nvc[bench]")
 
 from motion_gain import difference_entropy, psnr_db  # noqa: E402 - needs torch
 
