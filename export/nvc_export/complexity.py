@@ -166,7 +166,8 @@ def _graph_cost(codec: CodecGraphs, graph: CodecGraph, *, decoder: bool) -> Grap
     def record(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
         assert isinstance(layer, nn.Conv2d)
         macs_per_sample = layer.weight[0].numel() * layer.out_channels
-        parameters = sum(p.numel() for p in layer.parameters())
+        # Not parameters(): a fixed matrix has to be shipped and applied like any other.
+        parameters = sum(t.numel() for t in (layer.weight, layer.bias) if t is not None)
         samples = output.shape[2] * output.shape[3]
         found.append(Convolution(id(layer), parameters, macs_per_sample * samples))
 
