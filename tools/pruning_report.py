@@ -25,6 +25,7 @@ import bjontegaard
 import numpy as np
 import torch
 from machine import machine_facts
+from model_coding.codec import latents_of
 from report_files import run_tool, write_report
 from torch.nn import functional as F
 
@@ -42,8 +43,6 @@ from nvc_models.training.trainer import load_model
 QUALITIES = (4, 24, 44, 60)
 SKIP_LEVEL = 9
 CROP = 128
-LATENTS = ("latent", "motion", "context")
-"""What a coded frame of any family may hold."""
 MIN_OVERLAP = 0.5
 """Share of the range of qualities that two curves must have in common for a BD-rate."""
 PAPER_SAMPLING = Sampling(batches=1, batch=1, crop=64)
@@ -178,8 +177,7 @@ def _code(codec: Any, clip: torch.Tensor, quality: int) -> tuple[float, float]:
             result = codec.inter(frame, reference, index, **rounding)
             reference = result.reference
         decoded = result.frame
-        latents = [getattr(result, name) for name in LATENTS if hasattr(result, name)]
-        bits += sum(float(latent.bits + latent.hyper_bits) for latent in latents)
+        bits += sum(float(latent.bits + latent.hyper_bits) for latent in latents_of(result))
         error = (decoded - frame)[..., :height, :width].square().mean()
         psnr.append(float(-10 * torch.log10(error)))
     return bits / (len(clip) * height * width), float(np.mean(psnr))
