@@ -3,8 +3,9 @@
     python tools/motion_gain.py -i CLIP -i CLIP --frames 9 -o docs/results/motion_gain
 
 Takes the search and the compensation of the swift family as they are, on source frames: nothing
-here is trained. Vectors are rounded to quarter pixels; their cost is the entropy of the differences
-between neighbours, over the clip, which a real coder should beat. Writes OUT.json and OUT.md.
+here is trained. Vectors are in quarter pixels; their cost is the entropy of their coefficients over
+the clip, of the means less their neighbour's, which a real coder should beat. Writes OUT.json and
+OUT.md.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from torch.nn import functional as F
 
 from nvc_errors import NvcError
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.motion import MotionSearch, compensate, luma
+from nvc_models.swift.motion import Positions, VectorTransform
+from nvc_models.swift.motion_search import BitCost, MotionSearch
+from nvc_models.swift.planes import BLOCK, luma
 
 STEPS_PER_PIXEL = 4
-BLOCK = 16
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,36 +38,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
     add("-o", "--output", type=Path, default=Path("motion_gain"), help="without suffix")
+    add("--quality", type=int, default=32, help="what bits are worth (default: %(default)s)")
     add("--frames", type=int, default=9, help="of every clip (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
-        clips = [_gain_json(path, read_clip(path, options.frames)) for path in options.clip]
+        clips = [
+            _gain_json(path, read_clip(path, options.frames), options.quality)
+            for path in options.clip
+        ]
     except NvcError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    record = {"tool": "motion_gain", "machine": machine_facts(), "clips": clips}
+    record = {
+        "tool": "motion_gain",
+        "machine": machine_facts(),
+        "quality": options.quality,
+        "clips": clips,
+    }
     options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     options.output.with_suffix(".md").write_text(_markdown(record))
     return 0
 
 
 @torch.no_grad()
-def _gain_json(path: Path, clip: Tensor) -> dict[str, Any]:
+def _gain_json(path: Path, clip: Tensor, quality: int) -> dict[str, Any]:
     """Measure one clip, float32 (T, 3, H, W) in [0, 1], cut to whole multiples of the alignment."""
     height, width = (side // ALIGNMENT * ALIGNMENT for side in clip.shape[-2:])
     clip = clip[..., :height, :width]
     planes = luma(clip)
     before, after = planes[:-1], planes[1:]
-    vectors = MotionSearch()(clip[1:], before - 0.5)
-    symbols = torch.round(vectors * STEPS_PER_PIXEL)
-    moved = compensate(before, symbols / STEPS_PER_PIXEL, 1)
+    cost = BitCost()(torch.tensor([float(quality)]))
+    pairs = zip(clip[1:].split(1), before.split(1), strict=True)
+    vectors = torch.cat([MotionSearch()(frame, y - 0.5, cost) for frame, y in pairs])
+    positions = Positions(before.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
+    moved = F.pixel_shuffle(positions.cubic(before).flatten(1, 3), BLOCK)
+    coefficients = torch.round(VectorTransform()(vectors) * STEPS_PER_PIXEL)
+    means, differences = coefficients[:, :2], coefficients[:, 2:]
+    bits = 2 * entropy(means[..., 1:] - means[..., :-1]) + 6 * entropy(differences)
     return {
         "clip": path.name,
         "frames": len(clip),
         "size": [width, height],
         "still_psnr_db": round(psnr_db(before, after), 2),
         "moved_psnr_db": round(psnr_db(moved, after), 2),
-        "vector_bits_per_pixel": round(2 * difference_entropy(symbols) / BLOCK**2, 4),
+        "vector_bits_per_pixel": round(bits / (2 * BLOCK) ** 2, 4),
     }
 
 
@@ -75,10 +91,9 @@ def psnr_db(a: Tensor, b: Tensor) -> float:
     return float((-10 * torch.log10(mse)).mean())
 
 
-def difference_entropy(symbols: Tensor) -> float:
-    """Bits per symbol of the differences between horizontal neighbours, whole (T, C, h, w)."""
-    differences = (symbols[..., 1:] - symbols[..., :-1]).flatten()
-    _, counts = torch.unique(differences, return_counts=True)
+def entropy(symbols: Tensor) -> float:
+    """Bits per symbol of whole numbers, whatever their shape."""
+    _, counts = torch.unique(symbols.flatten(), return_counts=True)
     share = counts / counts.sum()
     return float(-(share * torch.log2(share)).sum())
 
@@ -88,7 +103,8 @@ def _markdown(record: dict[str, Any]) -> str:
         "# What motion tells of the next frame",
         "",
         "Luma of a source frame predicted from the source frame before: as it was, and moved by",
-        "the vectors that the swift family's search finds, in quarter pixels. Nothing is trained.",
+        f"the vectors that the swift family's search finds at quality {record['quality']}, in",
+        "quarter pixels. Nothing is trained.",
         "",
         "| clip | size | as it was (dB) | moved (dB) | vectors (bit/pixel) |",
         "|---|---|---|---|---|",

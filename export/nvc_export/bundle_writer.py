@@ -50,6 +50,7 @@ class BundleOptions:
             )
         for what, value, low, high in (
             ("quality", self.defaults.quality, 0, QUALITIES - 1),
+            ("intra offset", self.defaults.intra_offset, 0, QUALITIES - 1),
             ("keyint", self.defaults.keyint, 0, 2**32 - 1),
             ("skip level", self.defaults.skip_level, -1, LEVELS.count - 2),
         ):

@@ -31,6 +31,9 @@ MIN_STEP = 0.5
 LOG2E = 1.0 / math.log(2.0)
 
 Rounding = Literal["noise", "hard"]
+SpatialInput = Literal["parameters", "features"]
+"""What the spatial prior sees beside part 0: the fused parameters (B, 3C, H, W), as in the paper,
+or the features (B, width, H, W) they are made of, which are fewer."""
 
 
 class _Bound(torch.autograd.Function):
@@ -81,7 +84,7 @@ def _squares(like: Tensor) -> tuple[Tensor, Tensor]:
 def split_checkerboard(x: Tensor) -> tuple[Tensor, Tensor]:
     """Split (B, C, H, W) into part 0 and part 1, each (B, C/2, H, W). H and W are even.
 
-    A product with 0 or 1 is exact on every platform.
+    A product with 0 or 1 is exact on every platform, and faster than a choice.
     """
     half = x.shape[1] // 2
     a, b = x[:, :half], x[:, half:]
@@ -91,7 +94,8 @@ def split_checkerboard(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def merge_checkerboard(part_0: Tensor, part_1: Tensor) -> Tensor:
     """Inverse of :func:`split_checkerboard`: two (B, C/2, H, W) parts to (B, C, H, W)."""
-    return torch.cat(split_checkerboard(torch.cat((part_0, part_1), 1)), 1)
+    even, odd = _squares(part_0)
+    return torch.cat((part_0 * even + part_1 * odd, part_0 * odd + part_1 * even), 1)
 
 
 def spread_part_0(part_0: Tensor) -> Tensor:
@@ -213,6 +217,7 @@ class LatentConfig:
     prior_channels: int
     width: int
     style: BlockStyle
+    spatial_input: SpatialInput = "parameters"
 
 
 @dataclass
@@ -265,7 +270,8 @@ class LatentModel(nn.Module):
         hyper_out = c if style == "separable" else 2 * c
         width = config.width
         self.fusion = _net(style, (hyper_out + config.prior_channels, width, width, 3 * c))
-        self.spatial = _net(style, (4 * c, width, width, 2 * c))
+        seen = 3 * c if config.spatial_input == "parameters" else width
+        self.spatial = _net(style, (c + seen, width, width, 2 * c))
         with torch.no_grad():
             for net in (self.fusion, self.spatial):
                 last = net[-1]
@@ -278,27 +284,44 @@ class LatentModel(nn.Module):
         z: Tensor = self.hyper_encoder(y)
         return z
 
-    def fuse(self, z: Tensor, *priors: Tensor) -> Tensor:
-        """Fused parameters (B, 3C, H, W) from the rounded hyperlatent and further priors."""
-        fused: Tensor = self.fusion(torch.cat((self.hyper_decoder(z), *priors), 1))
-        return fused
+    @property
+    def fused_channels(self) -> int:
+        """Channels of what :meth:`part_0` keeps for part 1."""
+        c, last = self.config.channels, self.fusion[-1]
+        assert isinstance(last, nn.Conv2d)
+        return 3 * c if self.config.spatial_input == "parameters" else c + last.in_channels
 
-    def part_0(self, fused: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Step (B, C, H, W), and index and mean of part 0, (B, C/2, H, W) each."""
-        step, raw, mean = fused.chunk(3, 1)
-        index_0, _ = split_checkerboard(raw)
-        mean_0, _ = split_checkerboard(mean)
-        return bound(step + 1.0, MIN_STEP, 1e4), self.index(index_0), mean_0
+    def part_0(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Fuse the rounded hyperlatent and further priors (B, K, H, W).
+
+        Returns what part 1 needs of it, (B, fused_channels, H, W), the step (B, C, H, W), and index
+        and mean of part 0, (B, C/2, H, W) each.
+        """
+        features = self.fusion[:-1](torch.cat((self.hyper_decoder(z), *priors), 1))
+        parameters = self.fusion[-1](features).float()
+        step, raw, mean = parameters.chunk(3, 1)
+        index_0, index_1 = split_checkerboard(raw)
+        mean_0, mean_1 = split_checkerboard(mean)
+        fused = (
+            parameters
+            if self.config.spatial_input == "parameters"
+            else torch.cat((index_1, mean_1, features), 1)
+        )
+        return fused, bound(step + 1.0, MIN_STEP, 1e4), self.index(index_0), mean_0
 
     def part_1(self, part_0_hat: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
         """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0."""
-        _, raw, mean = fused.chunk(3, 1)
-        delta_raw, delta_mean = self.spatial(
-            torch.cat((spread_part_0(part_0_hat), fused), 1)
-        ).chunk(2, 1)
-        _, index_1 = split_checkerboard(raw + delta_raw)
-        _, mean_1 = split_checkerboard(mean + delta_mean)
-        return self.index(index_1), mean_1
+        c, spread = self.config.channels, spread_part_0(part_0_hat)
+        if self.config.spatial_input == "parameters":
+            delta = self.spatial(torch.cat((spread, fused), 1))
+            raw, mean = (fused[:, c:] + delta).chunk(2, 1)
+            return self.index(split_checkerboard(raw)[1]), split_checkerboard(mean)[1]
+        index, mean, features = fused[:, : c // 2], fused[:, c // 2 : c], fused[:, c:]
+        raw, delta = self.spatial(torch.cat((spread, features), 1)).chunk(2, 1)
+        return (
+            self.index(index + split_checkerboard(raw)[1]),
+            mean + split_checkerboard(delta)[1],
+        )
 
     @staticmethod
     def index(raw: Tensor) -> Tensor:
@@ -317,8 +340,7 @@ class LatentModel(nn.Module):
         z = self.hyper_analysis(y)
         z_hat = round_through(z)
         z_rate = z + torch.rand_like(z) - 0.5 if rounding == "noise" and self.training else z_hat
-        fused = self.fuse(z_hat, *priors).float()
-        step, index_0, mean_0 = self.part_0(fused)
+        fused, step, index_0, mean_0 = self.part_0(z_hat, *priors)
         y_0, y_1 = split_checkerboard(y / step)
         hat_0, bits_0 = self._quantize(y_0, mean_0, index_0, rounding, skip_level)
         index_1, mean_1 = self.part_1(hat_0, fused)

@@ -26,9 +26,7 @@ class PriorGraph(nn.Module):
 
     def forward(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map z (B, N, H/4, W/4) and priors (B, K, H, W) to PRIOR_OUTPUTS."""
-        fused = self.latent.fuse(z, *priors)
-        step, index, mean = self.latent.part_0(fused)
-        return fused, step, index, mean
+        return self.latent.part_0(z, *priors)
 
 
 class QuantizeGraph(nn.Module):
@@ -51,7 +49,7 @@ class SpatialGraph(nn.Module):
         self.latent = latent
 
     def forward(self, symbols: Tensor, mean: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """Map part 0 (B, C/2, H, W) and fused (B, 3C, H, W) to (B, C/2, H, W) each."""
+        """Map part 0 (B, C/2, H, W) and fused (B, fused_channels, H, W) to (B, C/2, H, W) each."""
         index, mean_1 = self.latent.part_1(symbols + mean, fused)
         return index, mean_1
 
@@ -94,7 +92,7 @@ def latent_shapes(prefix: str, latent: LatentModel) -> dict[str, TensorShape]:
     half, full = TensorShape(c // 2, LATENT_STRIDE), TensorShape(c, LATENT_STRIDE)
     shapes = {f"{prefix}_y": full, f"{prefix}_step": full}
     shapes[f"{prefix}_z"] = TensorShape(n, HYPER_STRIDE)
-    shapes[f"{prefix}_fused"] = TensorShape(3 * c, LATENT_STRIDE)
+    shapes[f"{prefix}_fused"] = TensorShape(latent.fused_channels, LATENT_STRIDE)
     for part in (0, 1):
         for suffix in ("", "_index", "_mean"):
             shapes[f"{prefix}_{part}{suffix}"] = half

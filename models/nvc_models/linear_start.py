@@ -26,23 +26,23 @@ def set_identity(conv: nn.Module, columns: dict[int, float]) -> None:
 
 
 def principal_pair(x: Tensor, down: nn.Module, up: nn.Module) -> Tensor:
-    """Set a 2x2 stride-2 convolution to the principal axes of ``x``, ``up`` to their transpose."""
+    """Set a 2x2 stride-2 convolution to the principal axes of ``x``, ``up`` to their transpose.
+
+    If the convolution takes more channels than ``x`` has, the further ones start unused.
+    """
     assert isinstance(down, nn.Conv2d)
     assert isinstance(up, nn.Conv2d)
-    blocks = F.pixel_unshuffle(x, 2)
-    flat = blocks.transpose(0, 1).flatten(1).double()
-    covariance = flat @ flat.T / flat.shape[1]
-    _, vectors = torch.linalg.eigh(covariance)
-    axes = vectors.flip(1).T[: down.out_channels].float()
+    channels = x.shape[1]
+    axes = principal_axes(F.pixel_unshuffle(x, 2), down.out_channels)
     rows = axes.shape[0]
     nn.init.zeros_(down.weight)
     nn.init.zeros_(up.weight)
     for conv in (down, up):
         assert conv.bias is not None
         nn.init.zeros_(conv.bias)
-    down.weight.data[:rows] = axes.reshape(rows, down.in_channels, 2, 2)
+    down.weight.data[:rows, :channels] = axes.reshape(rows, channels, 2, 2)
     up.weight.data[:, :rows, 0, 0] = axes.T
-    return F.conv2d(x, down.weight, down.bias, stride=2)
+    return F.conv2d(x, down.weight[:, :channels], down.bias, stride=2)
 
 
 def principal_axes(x: Tensor, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from nvc_models.latent import (
     LatentConfig,
     LatentModel,
     QualityGain,
+    SpatialInput,
     bound,
     laplace_bits,
     merge_checkerboard,
@@ -194,8 +196,10 @@ def test_index_stays_in_its_range_and_is_even_in_log_sigma() -> None:
     torch.testing.assert_close(steps, steps[:1].expand_as(steps), rtol=1e-3, atol=0)
 
 
-def latent_model(style: BlockStyle, priors: int = 0) -> LatentModel:
-    model = LatentModel(LatentConfig(6, 3, priors, 8, style))
+def latent_model(
+    style: BlockStyle, priors: int = 0, spatial_input: SpatialInput = "parameters"
+) -> LatentModel:
+    model = LatentModel(LatentConfig(6, 3, priors, 8, style, spatial_input))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -207,18 +211,19 @@ def latent(size: int = 8, scale: float = 4.0) -> Tensor:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_hard_rounding_gives_whole_symbols(style: BlockStyle) -> None:
-    model, y = latent_model(style).eval(), latent()
+@pytest.mark.parametrize("spatial_input", get_args(SpatialInput))
+def test_hard_rounding_gives_whole_symbols(style: BlockStyle, spatial_input: SpatialInput) -> None:
+    model, y = latent_model(style, spatial_input=spatial_input).eval(), latent()
     with torch.no_grad():
         coded = model(y, rounding="hard")
-        fused = model.fuse(torch.round(model.hyper_analysis(y)))
-        step, index_0, mean_0 = model.part_0(fused)
+        fused, step, index_0, mean_0 = model.part_0(torch.round(model.hyper_analysis(y)))
         hat_0, hat_1 = split_checkerboard(coded.y_hat / step)
         index_1, mean_1 = model.part_1(hat_0, fused)
     assert coded.y_hat.shape == y.shape
     for symbols in (hat_0 - mean_0, hat_1 - mean_1):
         torch.testing.assert_close(symbols, torch.round(symbols), rtol=0, atol=1e-4)
     torch.testing.assert_close(coded.index, torch.cat((index_0, index_1), 1), rtol=0, atol=1e-4)
+    assert fused.shape[1] == model.fused_channels
     assert (step >= 0.5).all()
     assert ((coded.y_hat - y).abs() <= 0.5 * step + 1e-3).all()
 
@@ -229,8 +234,7 @@ def test_skipped_elements_take_their_mean_and_cost_nothing(style: BlockStyle) ->
     with torch.no_grad():
         everything = model(y, rounding="hard", skip_level=LEVELS.count)
         nothing = model(y, rounding="hard")
-        _, _, mean_0 = model.part_0(model.fuse(torch.round(model.hyper_analysis(y))))
-        step = model.part_0(model.fuse(torch.round(model.hyper_analysis(y))))[0]
+        _, step, _, mean_0 = model.part_0(torch.round(model.hyper_analysis(y)))
     assert everything.bits.tolist() == [0.0, 0.0]
     assert (nothing.bits > 0).all()
     part_0 = split_checkerboard(everything.y_hat / step)[0]
@@ -241,9 +245,8 @@ def test_bits_of_hard_rounding_are_those_of_the_levels_a_coder_uses() -> None:
     model, y = latent_model("separable").eval(), latent(4)
     with torch.no_grad():
         coded = model(y, rounding="hard")
-        fused = model.fuse(torch.round(model.hyper_analysis(y)))
-        _, _, mean_0 = model.part_0(fused)
-        hats = split_checkerboard(coded.y_hat / model.part_0(fused)[0])
+        fused, step, _, mean_0 = model.part_0(torch.round(model.hyper_analysis(y)))
+        hats = split_checkerboard(coded.y_hat / step)
         means = (mean_0, model.part_1(hats[0], fused)[1])
     expected = np.zeros(2)
     for hat, mean, index in zip(hats, means, coded.index.chunk(2, 1), strict=True):

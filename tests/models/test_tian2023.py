@@ -60,8 +60,7 @@ def test_hard_rounding_codes_whole_symbols(name: str) -> None:
     y = codec.intra.encode(frame, codec.intra.encode_gain(QUALITY))
     latent = codec.intra.latent
     coded = latent(y, rounding="hard")
-    fused = latent.fuse(torch.round(latent.hyper_analysis(y)))
-    step, _, mean_0 = latent.part_0(fused)
+    fused, step, _, mean_0 = latent.part_0(torch.round(latent.hyper_analysis(y)))
     hat_0, hat_1 = split_checkerboard(coded.y_hat / step)
     _, mean_1 = latent.part_1(hat_0, fused)
     symbols = merge_checkerboard(hat_0 - mean_0, hat_1 - mean_1)

@@ -97,9 +97,11 @@ TINY_SWIFT = SwiftConfig(
         latent=8,
         hyper=4,
         entropy_width=8,
+        encoder_width=14,
         encoder_blocks=1,
         decoder_blocks=1,
-        deep_blocks=1,
+        encoder_deep_blocks=1,
+        decoder_deep_blocks=1,
     ),
     inter=SwiftInterConfig(
         width=10,
@@ -107,9 +109,11 @@ TINY_SWIFT = SwiftConfig(
         hyper=4,
         entropy_width=8,
         context_blocks=1,
+        encoder_width=14,
         encoder_blocks=1,
         decoder_blocks=1,
-        deep_blocks=1,
+        encoder_deep_blocks=1,
+        decoder_deep_blocks=1,
     ),
 )
 

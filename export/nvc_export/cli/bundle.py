@@ -46,6 +46,12 @@ def bundle(
     pixel_epsilon: Annotated[
         float, typer.Option("--pixel-epsilon", metavar="X", help="Default bound of a sample's.")
     ] = 1e-2,
+    intra_offset: Annotated[
+        int,
+        typer.Option(
+            "--intra-offset", metavar="N", help="Default number of qualities intra is better by."
+        ),
+    ] = 0,
     card: Annotated[
         Path | None,
         typer.Option("--card", metavar="FILE.json", help="Training data, licence, and the like."),
@@ -70,7 +76,7 @@ def bundle(
     check_bundle_output(output, overwrite=overwrite)
     fields = {} if card is None else _read_card(card)
     bundle_options = BundleOptions(
-        name, Defaults(quality, keyint, skip_level, epsilon, pixel_epsilon), fields
+        name, Defaults(quality, keyint, skip_level, epsilon, pixel_epsilon, intra_offset), fields
     )
     model = load_model(checkpoint)
     if weights is Weights.FP16:

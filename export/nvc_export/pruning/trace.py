@@ -62,12 +62,19 @@ class Trace(nn.Module):
     def entropy_model(
         self, name: str, latent: LatentModel, side: int, priors: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Pass through the networks of a latent's entropy model, for a frame of ``side``."""
+        """Pass through the networks of a latent's entropy model, for a frame of ``side``.
+
+        The source ``{name}_spatial`` stands for what the spatial prior sees, but for features.
+        """
         c, n, like = latent.config.channels, latent.config.hyper_channels, next(latent.parameters())
         small = side // 16
         hyper = latent.hyper_decoder(like.new_zeros(1, n, side // 64, side // 64))
-        fused = latent.fusion(torch.cat((hyper, *priors), 1) if priors else hyper)
-        spatial = latent.spatial(self.enter(f"{name}_spatial", small))
+        features = latent.fusion[:-1](torch.cat((hyper, *priors), 1) if priors else hyper)
+        fused = latent.fusion[-1](features)
+        known = self.enter(f"{name}_spatial", small)
+        if latent.config.spatial_input == "features":
+            known = torch.cat((known, features), 1)
+        spatial = latent.spatial(known)
         return [latent.hyper_encoder(like.new_zeros(1, c, small, small)), fused, spatial]
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nvc_export.pruning.trace import Trace, ends_of
 from nvc_models.swift import Swift
-from nvc_models.swift.motion import PREDICTED
+from nvc_models.swift.motion import VECTORS
+from nvc_models.swift.planes import CHANNELS
 
 
 class SwiftTrace(Trace):
@@ -22,13 +23,13 @@ class SwiftTrace(Trace):
         super().__init__(
             {
                 "intra": intra,
-                "intra_spatial": 4 * intra,
+                "intra_spatial": intra,
                 "inter": inter,
                 "inter_prior": inter,
-                "inter_spatial": 4 * inter,
-                "prediction": PREDICTED,
-                "motion_prior": 2,
-                "motion_spatial": 4 * 2,
+                "inter_spatial": inter,
+                "prediction": CHANNELS,
+                "motion_prior": VECTORS,
+                "motion_spatial": VECTORS,
             }
         )
         self.codec = codec

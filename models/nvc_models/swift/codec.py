@@ -1,8 +1,8 @@
 """Intra and inter model of the swift family. Frames are RGB in [0, 1], (B, 3, H, W).
 
-Both are the same pair of transforms: pixels unshuffled to 1/8, blocks, a 2x2 stride to the latent
-at 1/16, and back. The inter model moves the decoded frame before by vectors that it sends, joins
-what it makes of this prediction at 1/8 on both ways, and codes what it does not tell.
+Both are the same pair of transforms: blocks of 8x8 pixels, a position at 1/8 each, a 2x2 stride to
+the latent at 1/16, and back. The inter model moves the decoded frame before by vectors that it
+sends, joins what it makes of this prediction at 1/8 on both ways, and codes what it does not tell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nvc_models.blocks import FixedPointwise, GatedBlock, conv1x1
+from nvc_models.blocks import GatedBlock, conv1x1
 from nvc_models.latent import (
     LatentConfig,
     LatentModel,
@@ -26,20 +26,20 @@ from nvc_models.latent import (
 from nvc_models.latent_graphs import LATENT_STRIDE
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.config import InterConfig, IntraConfig, SwiftConfig
-from nvc_models.swift.motion import (
-    PREDICTED,
-    MotionSearch,
+from nvc_models.swift.motion import VECTORS, VectorTransform, predict
+from nvc_models.swift.motion_search import BitCost, MotionSearch
+from nvc_models.swift.planes import (
+    CHANNELS,
+    blocks_from_planes,
     planes_from_blocks,
     planes_from_rgb,
-    predict,
-    rgb_matrix,
+    rgb_from_planes,
 )
 from nvc_models.widths import resize_layers
 
 STRIDE = 8
-PIXELS = 3 * STRIDE * STRIDE
-LOG_VECTOR_LOW, LOG_VECTOR_HIGH = math.log(2.0), math.log(4.0)
-"""Vectors start in half pixels at the lowest quality, quarter pixels at the highest."""
+LOG_VECTOR = math.log(4.0)
+"""Vectors start in quarter pixels, as the search finds them."""
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -49,18 +49,18 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 class Analysis(nn.Module):
     """Frame, and a context if there is one, to a latent at 1/16."""
 
-    def __init__(self, width: int, latent: int, blocks: int, deep: int, *, context: bool) -> None:
+    def __init__(self, config: IntraConfig | InterConfig, context: int) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(STRIDE)
-        self.stem = conv1x1(PIXELS, width)
-        self.join = conv1x1(2 * width, width) if context else None
-        self.blocks = _blocks(width, blocks)
-        self.down = nn.Conv2d(width, latent, 2, stride=2)
-        self.deep = _blocks(latent, deep)
+        width = config.encoder_width
+        self.stem = conv1x1(CHANNELS, width)
+        self.join = conv1x1(width + context, width) if context else None
+        self.blocks = _blocks(width, config.encoder_blocks)
+        self.down = nn.Conv2d(width, config.latent, 2, stride=2)
+        self.deep = _blocks(config.latent, config.encoder_deep_blocks)
 
     def forward(self, frame: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, 3, H, W) and (B, W, H/8, W/8) to (B, latent, H/16, W/16)."""
-        x = self.stem(self.unshuffle(frame) - 0.5)
+        x = self.stem(blocks_from_planes(*planes_from_rgb(frame)))
         if self.join is not None and context is not None:
             x = self.join(torch.cat((x, context), 1))
         y: Tensor = self.deep(self.down(self.blocks(x)))
@@ -70,12 +70,13 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """Latent at 1/16, and a context if there is one, to features at 1/8."""
 
-    def __init__(self, width: int, latent: int, blocks: int, deep: int, *, context: bool) -> None:
+    def __init__(self, config: IntraConfig | InterConfig, context: int) -> None:
         super().__init__()
-        self.deep = _blocks(latent, deep)
-        self.up = nn.Sequential(conv1x1(latent, 4 * width), nn.PixelShuffle(2))
-        self.join = conv1x1(2 * width, width) if context else None
-        self.blocks = _blocks(width, blocks)
+        width = config.width
+        self.deep = _blocks(config.latent, config.decoder_deep_blocks)
+        self.up = nn.Sequential(conv1x1(config.latent, 4 * width), nn.PixelShuffle(2))
+        self.join = conv1x1(width + context, width) if context else None
+        self.blocks = _blocks(width, config.decoder_blocks)
 
     def forward(self, y: Tensor, bias: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and a context (B, W, H/8, W/8).
@@ -89,50 +90,48 @@ class Synthesis(nn.Module):
         return features
 
 
-class RgbHead(nn.Module):
-    """Features at 1/8 to a frame."""
+class IntraHead(nn.Module):
+    """Features at 1/8 to blocks of luma and chroma."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.last = conv1x1(width, PIXELS)
-        self.shuffle = nn.PixelShuffle(STRIDE)
+        self.last = conv1x1(width, CHANNELS)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, W, H/8, W/8) to (B, 3, H, W), not clamped."""
-        frame: Tensor = self.shuffle(self.last(features) + 0.5)
-        return frame
+        """Map (B, W, H/8, W/8) to (B, 96, H/8, W/8)."""
+        blocks: Tensor = self.last(features)
+        return blocks
 
 
-class PlanesHead(nn.Module):
-    """Features and a prediction at 1/8 to blocks of luma and chroma, and those to a frame.
+class InterHead(nn.Module):
+    """Features and a prediction at 1/8 to blocks of luma and chroma.
 
-    How much of the prediction stays is decided for each of its channels at 1/8.
+    How much of the prediction stays is decided for each of its samples.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.keep = conv1x1(width, PREDICTED)
-        self.last = conv1x1(width + PREDICTED, PREDICTED)
-        self.shuffle = nn.PixelShuffle(STRIDE)
-        self.to_rgb = FixedPointwise(rgb_matrix())
+        self.keep = conv1x1(width, CHANNELS)
+        self.last = conv1x1(width + CHANNELS, CHANNELS)
 
     def forward(self, features: Tensor, prediction: Tensor) -> Tensor:
-        """Map (B, W, H/8, W/8) and (B, PREDICTED, H/8, W/8) to blocks (B, PREDICTED, H/8, W/8)."""
+        """Map (B, W, H/8, W/8) and (B, 96, H/8, W/8) to (B, 96, H/8, W/8)."""
         kept = prediction * self.keep(features).clamp(0.0, 1.0)
         blocks: Tensor = self.last(torch.cat((features, kept), 1))
         return blocks
 
-    def frame(self, blocks: Tensor) -> Tensor:
-        """Map blocks to a frame (B, 3, H, W), not clamped."""
-        frame: Tensor = self.shuffle(self.to_rgb(blocks) + 0.5)
-        return frame
+
+def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frame (B, 3, H, W), not clamped, luma and chroma of decoded blocks (B, 96, H/8, W/8)."""
+    y, c = planes_from_blocks(bound(blocks, -0.5, 0.5))
+    return rgb_from_planes(y, c), y, c
 
 
 @dataclass
 class Reference:
     """What is carried: luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
 
-    And at 1/16 the latent and the vectors, zeros after an intra frame.
+    And at 1/16 the latent and the coefficients of the vectors, zeros after an intra frame.
     """
 
     luma: Tensor
@@ -151,19 +150,20 @@ class Result:
     motion: Quantized | None = None
 
 
+def _latent_model(channels: int, hyper: int, prior: int, width: int) -> LatentModel:
+    return LatentModel(LatentConfig(channels, hyper, prior, width, "separable", "features"))
+
+
 class IntraModel(nn.Module):
     """Codes one frame on its own."""
 
     def __init__(self, config: IntraConfig) -> None:
         super().__init__()
         self.config = config
-        sizes = (config.width, config.latent)
-        self.analysis = Analysis(*sizes, config.encoder_blocks, config.deep_blocks, context=False)
-        self.synthesis = Synthesis(*sizes, config.decoder_blocks, config.deep_blocks, context=False)
-        self.head = RgbHead(config.width)
-        self.latent = LatentModel(
-            LatentConfig(config.latent, config.hyper, 0, config.entropy_width, "separable")
-        )
+        self.analysis = Analysis(config, 0)
+        self.synthesis = Synthesis(config, 0)
+        self.head = IntraHead(config.width)
+        self.latent = _latent_model(config.latent, config.hyper, 0, config.entropy_width)
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
@@ -177,7 +177,7 @@ class IntraModel(nn.Module):
         features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality)
         )
-        decoded = self.head(features).float()
+        decoded = pictures_from_blocks(self.head(features).float())[0]
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 
@@ -187,29 +187,22 @@ class InterModel(nn.Module):
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
         self.config = config
-        sizes = (config.width, config.latent)
         self.search = MotionSearch()
-        self.motion = LatentModel(
-            LatentConfig(2, config.motion_hyper, 2, config.motion_width, "separable")
-        )
-        self.motion_encode_gain = QualityGain(2, LOG_VECTOR_LOW, LOG_VECTOR_HIGH)
-        self.motion_decode_gain = QualityGain(2, -LOG_VECTOR_LOW, -LOG_VECTOR_HIGH)
-        self.adapt = conv1x1(PREDICTED, config.width)
+        self.bit_cost = BitCost()
+        self.vectors = VectorTransform()
+        self.motion = _latent_model(VECTORS, config.motion_hyper, VECTORS, config.motion_width)
+        self.motion_encode_gain = QualityGain(VECTORS, LOG_VECTOR, LOG_VECTOR)
+        self.motion_decode_gain = QualityGain(VECTORS, -LOG_VECTOR, -LOG_VECTOR)
+        self.adapt = conv1x1(CHANNELS, config.width)
         self.context = _blocks(config.width, config.context_blocks)
         self.temporal_prior = nn.Sequential(
             nn.Conv2d(config.width, config.width, 2, stride=2), nn.LeakyReLU(0.1)
         )
-        self.analysis = Analysis(*sizes, config.encoder_blocks, config.deep_blocks, context=True)
-        self.synthesis = Synthesis(*sizes, config.decoder_blocks, config.deep_blocks, context=True)
-        self.head = PlanesHead(config.width)
-        self.latent = LatentModel(
-            LatentConfig(
-                config.latent,
-                config.hyper,
-                config.width + config.latent,
-                config.entropy_width,
-                "separable",
-            )
+        self.analysis = Analysis(config, config.width)
+        self.synthesis = Synthesis(config, config.width)
+        self.head = InterHead(config.width)
+        self.latent = _latent_model(
+            config.latent, config.hyper, config.width + config.latent, config.entropy_width
         )
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
@@ -222,16 +215,8 @@ class InterModel(nn.Module):
         return Reference(
             *planes_from_rgb(frame),
             frame.new_zeros(b, self.config.latent, *size),
-            frame.new_zeros(b, 2, *size),
+            frame.new_zeros(b, VECTORS, *size),
         )
-
-    def reconstruct(self, features: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map features and a prediction at 1/8 to the frame (B, 3, H, W), luma and chroma.
-
-        The frame is not clamped.
-        """
-        blocks = bound(self.head(features, prediction), -0.5, 0.5)
-        return self.head.frame(blocks), *planes_from_blocks(blocks)
 
     def forward(
         self,
@@ -244,7 +229,8 @@ class InterModel(nn.Module):
     ) -> Result:
         """Code a frame (B, 3, H, W) at a quality (B,), [0, 63]."""
         with torch.no_grad(), torch.autocast(frame.device.type, enabled=False):
-            vectors = self.search(frame, reference.luma)
+            found = self.search(frame, reference.luma, self.bit_cost(quality))
+            vectors = self.vectors(found)
         motion = self.motion(
             vectors * self.motion_encode_gain(quality),
             reference.vectors,
@@ -253,7 +239,8 @@ class InterModel(nn.Module):
         )
         vectors = motion.y_hat * self.motion_decode_gain(quality)
         with torch.autocast(frame.device.type, enabled=False):
-            prediction = predict(reference.luma, reference.chroma, vectors)
+            moves = self.vectors.inverse(vectors)
+            prediction = predict(reference.luma, reference.chroma, moves)
         context = self.context(self.adapt(prediction))
         y = self.analysis(frame, context) * self.encode_gain(quality)
         coded = self.latent(
@@ -266,7 +253,7 @@ class InterModel(nn.Module):
         features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context
         )
-        decoded, y_plane, c_plane = (x.float() for x in self.reconstruct(features, prediction))
+        decoded, y_plane, c_plane = pictures_from_blocks(self.head(features, prediction).float())
         following = Reference(y_plane, c_plane, coded.y_hat, vectors)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion

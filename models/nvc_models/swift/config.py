@@ -13,15 +13,21 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class IntraConfig:
-    """Intra model: ``width`` channels at 1/8, ``latent`` at 1/16; blocks at each of the two."""
+    """Intra model: ``width`` channels at 1/8, ``latent`` at 1/16.
+
+    Blocks lie at 1/8, deep blocks at 1/16. The encoder may be wider: 96 channels at 1/8 hold every
+    sample of a block.
+    """
 
     width: int
     latent: int
     hyper: int
     entropy_width: int
+    encoder_width: int
     encoder_blocks: int
     decoder_blocks: int
-    deep_blocks: int
+    encoder_deep_blocks: int = 0
+    decoder_deep_blocks: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,11 @@ class InterConfig:
     hyper: int
     entropy_width: int
     context_blocks: int
+    encoder_width: int
     encoder_blocks: int
     decoder_blocks: int
-    deep_blocks: int
+    encoder_deep_blocks: int = 0
+    decoder_deep_blocks: int = 0
     motion_hyper: int = 8
     motion_width: int = 32
 
@@ -78,22 +86,22 @@ SWIFT_S = SwiftConfig(
     name="swift-s",
     intra=IntraConfig(
         width=80,
-        latent=192,
+        latent=256,
         hyper=32,
         entropy_width=128,
+        encoder_width=96,
         encoder_blocks=2,
-        decoder_blocks=3,
-        deep_blocks=1,
+        decoder_blocks=4,
     ),
     inter=InterConfig(
         width=64,
-        latent=160,
+        latent=256,
         hyper=32,
-        entropy_width=128,
+        entropy_width=96,
         context_blocks=1,
+        encoder_width=96,
         encoder_blocks=2,
         decoder_blocks=2,
-        deep_blocks=1,
     ),
 )
 
@@ -101,22 +109,22 @@ SWIFT_M = SwiftConfig(
     name="swift-m",
     intra=IntraConfig(
         width=96,
-        latent=256,
+        latent=320,
         hyper=64,
         entropy_width=192,
+        encoder_width=128,
         encoder_blocks=3,
-        decoder_blocks=3,
-        deep_blocks=1,
+        decoder_blocks=5,
     ),
     inter=InterConfig(
         width=96,
-        latent=192,
+        latent=320,
         hyper=64,
         entropy_width=192,
-        context_blocks=3,
+        context_blocks=2,
+        encoder_width=128,
         encoder_blocks=3,
-        decoder_blocks=3,
-        deep_blocks=1,
+        decoder_blocks=4,
     ),
 )
 

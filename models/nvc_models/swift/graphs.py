@@ -18,9 +18,10 @@ from nvc_models.latent_graphs import (
     latent_shapes,
     latent_steps,
 )
-from nvc_models.swift.codec import STRIDE, InterModel, IntraModel, Swift
+from nvc_models.swift.codec import STRIDE, InterModel, IntraModel, Swift, pictures_from_blocks
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.motion import PREDICTED, planes_from_rgb, predict
+from nvc_models.swift.motion import VECTORS, predict
+from nvc_models.swift.planes import CHANNELS, planes_from_rgb
 
 
 class _IntraAnalysis(nn.Module):
@@ -51,8 +52,8 @@ class _IntraSynthesis(nn.Module):
         bias: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias)
-        frame = self.head(features).clamp(0.0, 1.0)
-        return frame, *planes_from_rgb(frame)
+        frame, luma, chroma = pictures_from_blocks(self.head(features))
+        return frame.clamp(0.0, 1.0), luma, chroma
 
 
 class _Reference(nn.Module):
@@ -63,24 +64,26 @@ class _Reference(nn.Module):
 
 
 class _MotionAnalysis(nn.Module):
-    """Frame and the luma before -> scaled vectors and their hyperlatent."""
+    """Frame and the luma before -> scaled coefficients of the vectors and their hyperlatent."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.search, self.latent = model.search, model.motion
+        self.search, self.vectors, self.latent = model.search, model.vectors, model.motion
 
-    def forward(self, frame: Tensor, reference: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.search(frame, reference) * gain
+    def forward(
+        self, frame: Tensor, reference: Tensor, bit_cost: Tensor, gain: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        y = self.vectors(self.search(frame, reference, bit_cost)) * gain
         return y, torch.round(self.latent.hyper_analysis(y))
 
 
 class _Context(nn.Module):
-    """Symbols of the vectors -> vectors, context, temporal prior and prediction."""
+    """Symbols of the vectors -> their coefficients, context, temporal prior and prediction."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.adapt, self.context = model.adapt, model.context
-        self.temporal_prior = model.temporal_prior
+        self.vectors, self.adapt = model.vectors, model.adapt
+        self.context, self.temporal_prior = model.context, model.temporal_prior
 
     def forward(
         self,
@@ -94,7 +97,7 @@ class _Context(nn.Module):
         chroma: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         vectors = latent_hat(s0, m0, s1, m1, step) * gain
-        prediction = predict(luma, chroma, vectors)
+        prediction = predict(luma, chroma, self.vectors.inverse(vectors))
         context = self.context(self.adapt(prediction))
         return vectors, context, self.temporal_prior(context), prediction
 
@@ -114,7 +117,7 @@ class _InterSynthesis(nn.Module):
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.model = model
+        self.synthesis, self.head = model.synthesis, model.head
 
     def forward(
         self,
@@ -129,8 +132,8 @@ class _InterSynthesis(nn.Module):
         prediction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         y_hat = latent_hat(s0, m0, s1, m1, step)
-        features = self.model.synthesis(y_hat * gain, bias, context)
-        frame, luma, chroma = self.model.reconstruct(features, prediction)
+        features = self.synthesis(y_hat * gain, bias, context)
+        frame, luma, chroma = pictures_from_blocks(self.head(features, prediction))
         return frame.clamp(0.0, 1.0), luma, chroma, y_hat
 
 
@@ -162,7 +165,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         CodecGraph(
             "motion_analysis",
             _MotionAnalysis(inter),
-            ["frame", "ref_luma", "motion_encode_gain"],
+            ["frame", "ref_luma", "motion_bit_cost", "motion_encode_gain"],
             ["motion_y", "motion_z"],
         ),
         CodecGraph(
@@ -213,6 +216,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "intra_encode_gain": intra.encode_gain.table(),
             "intra_decode_gain": intra.decode_gain.table(),
             "intra_decode_bias": intra.decode_bias.table(),
+            "motion_bit_cost": inter.bit_cost.table(),
             "motion_encode_gain": inter.motion_encode_gain.table(),
             "motion_decode_gain": inter.motion_decode_gain.table(),
             "inter_encode_gain": inter.encode_gain.table(),
@@ -232,7 +236,7 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
     config = codec.config.inter
     picture = TensorShape(3, 1)
     luma, chroma = TensorShape(1, 1), TensorShape(2, 2)
-    vectors = TensorShape(2, LATENT_STRIDE)
+    vectors = TensorShape(VECTORS, LATENT_STRIDE)
     latent = TensorShape(config.latent, LATENT_STRIDE)
     return {
         "frame": picture,
@@ -245,7 +249,7 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "vectors": vectors,
         "ref_vectors": vectors,
         "context": TensorShape(config.width, STRIDE),
-        "prediction": TensorShape(PREDICTED, STRIDE),
+        "prediction": TensorShape(CHANNELS, STRIDE),
         "temporal": TensorShape(config.width, LATENT_STRIDE),
         "inter_hat": latent,
         "ref_y": latent,

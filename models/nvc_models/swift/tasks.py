@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nvc_models.rate import lagrangian
+from nvc_models.rate import MAX_QUALITY, lagrangian
 from nvc_models.swift.codec import Swift
 from nvc_models.swift.initialize import initialize_inter, initialize_intra
 from nvc_models.training.constraint import constraint_loss
@@ -35,14 +35,19 @@ def _intra_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
 
 
 def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
-    """Code a GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model."""
+    """Code a GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model.
+
+    Intra frames are coded up to ``stage.intra_offset`` qualities better than the others.
+    """
     joint = stage.task in ("joint", "calibrate")
     quality = random_quality(frames.shape[0], frames.device)
     weight = lagrangian(quality)
+    better = stage.intra_offset * torch.rand(frames.shape[0]).to(frames.device)
+    intra_quality = (quality + better).clamp(max=MAX_QUALITY)
     options = {"rounding": stage.rounding, "skip_level": stage.skip_level}
     with torch.set_grad_enabled(joint):
         model.intra.train(joint)
-        intra = model.intra(frames[:, 0], quality, **options)
+        intra = model.intra(frames[:, 0], intra_quality, **options)
     reference = model.inter.reference_from_intra(intra.frame.clamp(0.0, 1.0))
     loss = torch.zeros((), device=frames.device)
     count = frames.shape[1] - 1
@@ -74,7 +79,7 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
     loss = loss + constraint_loss(indices, stage.constraint_weight, skip_level=stage.skip_level)
     if joint:
         share = 1 / count if stage.intra_weight is None else stage.intra_weight
-        loss = loss + share * (weight * mse + bits).mean()
+        loss = loss + share * (lagrangian(intra_quality) * mse + bits).mean()
     return StepResult(loss, figures)
 
 

@@ -22,9 +22,10 @@ class Stage:
     ``task`` is one of the family's tasks. ``intra_weight``: weight of the intra frame's loss in a
     task that trains both models, by that of all inter frames. ``unrolled``: that many inter frames
     are trained, at a random place of the sequence; those before are coded without gradient, so that
-    long sequences cost little. ``constraint_weight``: weight of the piecewise Gaussian constraint
-    on scale indices (the paper's beta, 1 there), for ``calibrate``. Raises :class:`UsageError` for
-    numbers out of range.
+    long sequences cost little. ``intra_offset``: by how many qualities intra frames of a sequence
+    may be coded better than the others. ``constraint_weight``: weight of the piecewise Gaussian
+    constraint on scale indices (the paper's beta, 1 there), for ``calibrate``. Raises
+    :class:`UsageError` for numbers out of range.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Stage:
     later_weight: float = 0.0
     intra_weight: float | None = None
     unrolled: int | None = None
+    intra_offset: float = 0.0
     constraint_weight: float = 0.0
     clip_norm: float = 1.0
     ema: float = 0.998

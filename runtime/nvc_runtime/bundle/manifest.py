@@ -58,6 +58,7 @@ class Defaults:
     skip_level: int
     epsilon: float
     pixel_epsilon: float
+    intra_offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def _parse_levels(value: Any) -> ScaleLevels:
 
 def _parse_defaults(value: Any, qualities: int, levels: int) -> Defaults:
     data = _object(value, "defaults")
+    data = {"intra_offset": 0} | data
     _check_fields(data, {f.name for f in fields(Defaults)}, "defaults")
     return Defaults(
         quality=_integer(data, "quality", 0, qualities - 1),
@@ -206,6 +208,7 @@ def _parse_defaults(value: Any, qualities: int, levels: int) -> Defaults:
         skip_level=_integer(data, "skip_level", -1, levels - 2),
         epsilon=_number(data, "epsilon", 0.0, 0.25),
         pixel_epsilon=_number(data, "pixel_epsilon", 0.0, 0.25),
+        intra_offset=_integer(data, "intra_offset", 0, qualities - 1),
     )
 
 

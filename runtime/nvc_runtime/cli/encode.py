@@ -24,6 +24,7 @@ def encode(
     engine: options.EngineOption = options.DEFAULT_ENGINE,
     engines_dir: options.EnginesDirOption = None,
     quality: options.QualityOption = None,
+    intra_offset: options.IntraOffsetOption = None,
     keyint: options.KeyintOption = None,
     scene_cuts: options.SceneCutsOption = True,
     skip: options.SkipOption = 0,
@@ -47,6 +48,7 @@ def encode(
 
     settings = encoder_settings(
         quality=quality,
+        intra_offset=intra_offset,
         keyint=keyint,
         scene_cuts=scene_cuts,
         skip_level=skip_level,

@@ -59,6 +59,15 @@ QualityOption = Annotated[
         "--quality", min=0, metavar="N", help="0 (smallest) to 63 (best); default: the bundle's."
     ),
 ]
+IntraOffsetOption = Annotated[
+    int | None,
+    typer.Option(
+        "--intra-offset",
+        min=0,
+        metavar="N",
+        help="By how many qualities intra frames are better; default: the bundle's.",
+    ),
+]
 KeyintOption = Annotated[
     int | None,
     typer.Option(

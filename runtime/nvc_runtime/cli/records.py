@@ -14,6 +14,7 @@ from nvc_runtime.stream import ExactMode
 def encoder_settings(
     *,
     quality: int | None,
+    intra_offset: int | None,
     keyint: int | None,
     scene_cuts: bool,
     skip_level: int | None,
@@ -26,6 +27,7 @@ def encoder_settings(
     """Return the settings that the options say."""
     return EncoderSettings(
         quality=quality,
+        intra_offset=intra_offset,
         keyint=keyint,
         scene_cuts=scene_cuts,
         skip_level=skip_level,
@@ -44,6 +46,7 @@ def record_of_encoder(encoder: Encoder) -> dict[str, Any]:
         "engine": record_of_engine(encoder.engine.info),
         "settings": {
             "quality": encoder.quality,
+            "intra_offset": encoder.intra_offset,
             "keyint": encoder.keyint,
             "scene_cuts": encoder.settings.scene_cuts,
             "skip_level": encoder.skip_level,

@@ -57,6 +57,7 @@ def verify(
     engines_dir: options.EnginesDirOption = None,
     bundle: options.BundleOption = None,
     quality: options.QualityOption = None,
+    intra_offset: options.IntraOffsetOption = None,
     keyint: options.KeyintOption = None,
     scene_cuts: options.SceneCutsOption = True,
     skip: options.SkipOption = 0,
@@ -117,6 +118,7 @@ def verify(
         return
     settings = encoder_settings(
         quality=quality,
+        intra_offset=intra_offset,
         keyint=keyint,
         scene_cuts=scene_cuts,
         skip_level=skip_level,

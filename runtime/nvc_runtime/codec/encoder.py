@@ -39,9 +39,11 @@ T = TypeVar("T")
 class EncoderSettings:
     """Choices of an encoder; None takes the bundle's default.
 
-    quality: 0 (smallest) .. 63 (best). keyint: frames from one intra frame to the next at most,
-    0: no limit. scene_cuts: whether the first frame of a new scene is intra, too, and one whose
-    quality breaks down otherwise. skip_level: levels up to this are not coded, -1: all are.
+    quality: 0 (smallest) .. 63 (best). intra_offset: by how many qualities intra frames are better,
+    as far as there are; all later frames refer to them. keyint: frames from one intra frame to the
+    next at most, 0: no limit. scene_cuts: whether the first frame of a new scene is intra, too, and
+    one whose quality breaks down otherwise. skip_level: levels up to this are not coded, -1: all
+    are.
     epsilon, pixel_epsilon: bounds of the drift that decoders may have, [0, 0.25). exact: whether
     decoded samples are the same everywhere, too. sync: frames from one sync frame to the next, 0:
     none; a sync frame's samples are exact, and what later frames refer to is rebuilt from them,
@@ -49,6 +51,7 @@ class EncoderSettings:
     """
 
     quality: int | None = None
+    intra_offset: int | None = None
     keyint: int | None = None
     skip_level: int | None = None
     epsilon: float | None = None
@@ -85,11 +88,13 @@ class Encoder:
         manifest, given = bundle.manifest, self.settings
         defaults = manifest.defaults
         self.quality = _or_default(given.quality, defaults.quality)
+        self.intra_offset = _or_default(given.intra_offset, defaults.intra_offset)
         self.keyint = _or_default(given.keyint, defaults.keyint)
         self.skip_level = _or_default(given.skip_level, defaults.skip_level)
         self.epsilon = _or_default(given.epsilon, defaults.epsilon)
         self.pixel_epsilon = _or_default(given.pixel_epsilon, defaults.pixel_epsilon)
         _check_range("quality", self.quality, 0, manifest.qualities - 1)
+        _check_range("intra offset", self.intra_offset, 0, manifest.qualities - 1)
         _check_range("keyint", self.keyint, 0, 2**32 - 1)
         _check_range("skip level", self.skip_level, -1, manifest.scale_levels.count - 2)
         for name, value in (("epsilon", self.epsilon), ("pixel epsilon", self.pixel_epsilon)):
@@ -101,6 +106,11 @@ class Encoder:
             raise UsageError("exact pixels need calibration: choose retrieval or rpc")
         if given.sync and manifest.sync is None:
             raise UsageError(f"bundle {bundle.name!r} has no sync program: sync must be 0")
+
+    @property
+    def intra_quality(self) -> int:
+        """Quality of intra frames."""
+        return min(self.quality + self.intra_offset, self.bundle.manifest.qualities - 1)
 
     def header(self, info: VideoInfo) -> StreamHeader:
         """Return the stream header for a video."""
@@ -202,13 +212,14 @@ class _Session:
         number, keyint = self.writer.frame_count, self.encoder.keyint
         cut = self.scene_cuts is not None and self.scene_cuts.is_cut(frame)
         intra = number == 0 or cut or (keyint > 0 and self.since_intra + 1 == keyint)
-        coded = self._code(frame, number, intra=intra)
+        quality = self.encoder.intra_quality if intra else self.encoder.quality
+        coded = self._code(frame, number, quality, intra=intra)
         if not intra and self.guard is not None and self.guard.is_breakdown(coded.psnr):
-            again = self._code(frame, number, intra=True)
+            again = self._code(frame, number, quality, intra=True)
             if again.psnr > coded.psnr + MIN_GAIN_DB:
                 coded = again
         if self.guard is not None:
-            self.guard.accept(coded.psnr)
+            self.guard.accept(coded.psnr, coded.packet.quality - self.encoder.quality)
         packet = coded.packet
         self.carried = coded.carried
         self.since_intra = 0 if packet.kind is FrameKind.INTRA else self.since_intra + 1
@@ -218,14 +229,14 @@ class _Session:
         self.psnr_sum += min(coded.psnr, 100.0)
         return EncodedFrame(number, packet.kind, packet.sizes.total, coded.psnr, coded.rgb)
 
-    def _code(self, frame: Frame, number: int, *, intra: bool) -> _Coded:
+    def _code(self, frame: Frame, number: int, quality: int, *, intra: bool) -> _Coded:
         """Code a frame without any effect on what comes after it."""
         encoder, manifest = self.encoder, self.encoder.bundle.manifest
         coder = SymbolWriter(encoder.bundle, self.rules, self.elapsed)
         output, carried = self.interpreter.run(
             manifest.intra if intra else manifest.inter,
             coder,
-            encoder.quality,
+            quality,
             self.carried,
             input_from_frame(frame, self.interpreter.padded),
         )
@@ -244,7 +255,7 @@ class _Session:
         packet = FramePacket(
             kind=FrameKind.INTRA if intra else FrameKind.INTER,
             frame_number=number,
-            quality=encoder.quality,
+            quality=quality,
             digest=coder.entropy.digest,
             level_checks=coder.entropy.level_checks,
             calibration=tuple(coder.calibration),

@@ -11,6 +11,9 @@ from typing import Final
 MAX_DROP_DB: Final = 3.0
 """A frame this much worse than the one before is suspect."""
 
+DB_PER_QUALITY: Final = 0.15
+"""What a frame coded one quality better may gain, at most about."""
+
 MIN_GAIN_DB: Final = 1.0
 """An intra frame has to be this much better to take a suspect frame's place."""
 
@@ -25,6 +28,6 @@ class QualityGuard:
         """Return whether a frame is so much worse than the last that intra should be tried."""
         return self._last is not None and not psnr >= self._last - MAX_DROP_DB
 
-    def accept(self, psnr: float) -> None:
-        """Take note of the frame that was written."""
-        self._last = psnr
+    def accept(self, psnr: float, better: int = 0) -> None:
+        """Take note of the frame that was written, coded so many qualities better than others."""
+        self._last = psnr - DB_PER_QUALITY * better
