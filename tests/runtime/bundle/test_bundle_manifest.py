@@ -116,6 +116,7 @@ def test_missing_field_is_refused(path: tuple[Any, ...]) -> None:
         (("defaults", "epsilon"), -1e-9, "epsilon"),
         (("defaults", "epsilon"), False, "epsilon"),
         (("defaults", "pixel_epsilon"), "0.01", "pixel_epsilon"),
+        (("defaults", "intra_offset"), 4, "intra_offset"),
         (("defaults", "fast"), True, "fast"),
         (("tensors", "frame", "channels"), 4, "3 channels"),
         (("tensors", "exact_frame"), {"channels": 4, "stride": 1}, "3 channels"),

@@ -285,6 +285,8 @@ def test_file_that_cannot_be_written(block_bundle: Bundle, reference_engine: Eng
     [
         (EncoderSettings(quality=4), "quality is 4"),
         (EncoderSettings(quality=-1), "quality is -1"),
+        (EncoderSettings(intra_offset=4), "intra offset is 4"),
+        (EncoderSettings(intra_offset=-1), "intra offset is -1"),
         (EncoderSettings(keyint=-1), "keyint"),
         (EncoderSettings(keyint=2**32), "keyint"),
         (EncoderSettings(skip_level=31), "skip level"),

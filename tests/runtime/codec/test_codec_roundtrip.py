@@ -114,6 +114,18 @@ def test_keyint_places_intra_frames(
     assert [f.kind is FrameKind.INTRA for f in decoded.frames] == [k == "I" for k in kinds]
 
 
+@pytest.mark.parametrize(("offset", "qualities"), [(0, "1111"), (1, "2112"), (3, "3113")])
+def test_intra_frames_are_as_much_better_as_there_are_qualities(
+    block_bundle: Bundle, reference_engine: Engine, offset: int, qualities: str
+) -> None:
+    choice = EncoderSettings(quality=1, intra_offset=offset, keyint=3)
+    encoded = encode(block_bundle, reference_engine, choice, count=4)
+    assert decode(encoded.data, block_bundle, reference_engine).equals(encoded)
+    reader = StreamReader(io.BytesIO(encoded.data))
+    assert reader.header.quality == 1
+    assert "".join(str(packet.quality) for packet in reader) == qualities
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     quality=st.integers(0, 3),

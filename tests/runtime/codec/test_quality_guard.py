@@ -27,6 +27,9 @@ def test_a_sudden_drop_is_a_breakdown_and_a_slow_one_is_none() -> None:
     assert guard.is_breakdown(math.nan)
     guard.accept(33.5)
     assert not guard.is_breakdown(32.5)
+    guard.accept(36.0, 20)
+    assert not guard.is_breakdown(30.5)
+    assert guard.is_breakdown(29.5)
 
 
 @pytest.mark.parametrize(
