@@ -167,6 +167,22 @@ def _gather(node: Node) -> Kernel:
     return run
 
 
+@operator("GatherElements")
+def _gather_elements(node: Node) -> Kernel:
+    axis = node.attribute("axis", 0)
+
+    def run(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        along = axis % x.ndim
+        places = indices.to(torch.int64)
+        places = torch.where(places < 0, places + x.shape[along], places)
+        for other in range(x.ndim):
+            if other != along:
+                x = x.narrow(other, 0, places.shape[other])
+        return x.gather(along, places)
+
+    return run
+
+
 @operator("GatherND")
 def _gather_nd(node: Node) -> Kernel:
     node.choice("batch_dims", 0, 0)

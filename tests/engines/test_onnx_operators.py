@@ -152,6 +152,8 @@ CASES = [
     Case("Gather", [X, ints(3, -1, 0)], {"axis": 1}),
     Case("Gather", [X, scalar(-2, np.int64)], {"axis": -1}),
     Case("Gather", [ints(5, 6, 7), ints(2, 0).reshape(1, 2)]),
+    Case("GatherElements", [X, ints(*range(-3, 3)).reshape(1, 2, 3, 1)], {"axis": 2}),
+    Case("GatherElements", [ints(5, 6, 7), ints(2, 0, -1, 2)]),
     Case("GatherND", [X, ints(0, 3, 0, -1).reshape(2, 2)]),
     Case("GatherND", [X, ints(0, 1, 2, 3).reshape(1, 1, 4)]),
     Case("DepthToSpace", [floats(1, 8, 3, 2)], {"blocksize": 2, "mode": "CRD"}),

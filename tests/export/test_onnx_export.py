@@ -36,6 +36,7 @@ ALLOWED_OPERATORS = {
     "Expand",
     "Floor",
     "Gather",
+    "GatherElements",
     "GridSample",
     "LeakyRelu",
     "Less",

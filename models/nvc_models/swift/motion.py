@@ -104,7 +104,8 @@ class Positions:
         rows = steps[::row_step]
         x = steps.view(1, count, 1, 1) + across + self.left[:, :, None, None]
         y = rows.view(len(rows), 1, 1, 1) + down.view(h, 1) + self.top[:, :, None, None]
-        index = (_inside(y, height) * float(width)).long() + _inside(x, width).long()
+        lines = _inside(y, height) * _number(y, width)
+        index = lines.long() + _inside(x, width).long()
         flat = plane.flatten(2)
         places = index.reshape(b, 1, -1).expand(-1, flat.shape[1], -1)
         return torch.gather(flat, 2, places).view(b, -1, len(rows), count, h, w)
@@ -121,8 +122,12 @@ class Positions:
 
 def _inside(position: Tensor, size: int) -> Tensor:
     """Places (B, K, i, j, h, w) of a row or column, the nearest inside for those beyond."""
-    last = torch.full_like(position[:1, :1, :1, :1, :1, :1], size - 1.0)
-    return position.clamp(min=0.0).minimum(last)
+    return position.clamp(min=0.0).minimum(_number(position, size) - 1.0)
+
+
+def _number(like: Tensor, size: int) -> Tensor:
+    """Return a size as a tensor of one element: a number would stay that of the exported picture."""
+    return torch.full_like(like[:1, :1, :1, :1, :1, :1], size * 1.0)
 
 
 def predict(luma: Tensor, chroma: Tensor, vectors: Tensor) -> Tensor:
