@@ -126,7 +126,7 @@ def _inside(position: Tensor, size: int) -> Tensor:
 
 
 def _number(like: Tensor, size: int) -> Tensor:
-    """Return a size as a tensor of one element: a number would stay that of the exported picture."""
+    """Return a size as a tensor of one element: a number would stay the exported picture's."""
     return torch.full_like(like[:1, :1, :1, :1, :1, :1], size * 1.0)
 
 
