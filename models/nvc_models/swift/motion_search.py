@@ -74,7 +74,7 @@ class MotionSearch(nn.Module):
 
     They follow 1.5 log2(1 + 4 x), but no logarithm is in the graph.
     """
-    SPLIT_BITS = 10.0
+    SPLIT_BITS = 5.0
     """What four vectors cost more than one, besides their differences."""
     TIE = 1e-7
 
