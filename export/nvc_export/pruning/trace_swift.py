@@ -25,7 +25,6 @@ class SwiftTrace(Trace):
                 "intra": intra,
                 "intra_spatial": intra,
                 "inter": inter,
-                "inter_prior": inter,
                 "inter_spatial": inter,
                 "prediction": CHANNELS,
                 "motion_prior": VECTORS,
@@ -53,7 +52,7 @@ class SwiftTrace(Trace):
         context = inter.context(inter.adapt(prediction))
         bias = frame.new_zeros(1, inter.config.width, 1, 1)
         joined = inter.synthesis(self.enter("inter", side // 16), bias, context)
-        priors = [inter.temporal_prior(context), self.enter("inter_prior", side // 16)]
+        priors = [inter.temporal_prior(context)]
         vectors = [self.enter("motion_prior", side // 16)]
         return [
             intra.analysis(frame),

@@ -131,12 +131,13 @@ def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Reference:
     """What is carried: luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
 
-    And at 1/16 the latent and the coefficients of the vectors, zeros after an intra frame.
+    And at 1/16 the coefficients of the vectors, zeros after an intra frame. Not the latent: what is
+    skipped takes a mean that the latent before foretells, and over long groups of pictures such a
+    loop can grow without limit.
     """
 
     luma: Tensor
     chroma: Tensor
-    y_hat: Tensor
     vectors: Tensor
 
 
@@ -182,7 +183,7 @@ class IntraModel(nn.Module):
 
 
 class InterModel(nn.Module):
-    """Codes a frame given the frame, the latent and the vectors before."""
+    """Codes a frame given the frame and the vectors before."""
 
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
@@ -201,9 +202,7 @@ class InterModel(nn.Module):
         self.analysis = Analysis(config, config.width)
         self.synthesis = Synthesis(config, config.width)
         self.head = InterHead(config.width)
-        self.latent = _latent_model(
-            config.latent, config.hyper, config.width + config.latent, config.entropy_width
-        )
+        self.latent = _latent_model(config.latent, config.hyper, config.width, config.entropy_width)
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
@@ -214,7 +213,6 @@ class InterModel(nn.Module):
         size = (h // LATENT_STRIDE, w // LATENT_STRIDE)
         return Reference(
             *planes_from_rgb(frame),
-            frame.new_zeros(b, self.config.latent, *size),
             frame.new_zeros(b, VECTORS, *size),
         )
 
@@ -246,7 +244,6 @@ class InterModel(nn.Module):
         coded = self.latent(
             y.float(),
             self.temporal_prior(context),
-            reference.y_hat,
             rounding=rounding,
             skip_level=skip_level,
         )
@@ -254,7 +251,7 @@ class InterModel(nn.Module):
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context
         )
         decoded, y_plane, c_plane = pictures_from_blocks(self.head(features, prediction).float())
-        following = Reference(y_plane, c_plane, coded.y_hat, vectors)
+        following = Reference(y_plane, c_plane, vectors)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion
         )

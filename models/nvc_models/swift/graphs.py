@@ -113,7 +113,7 @@ class _InterAnalysis(nn.Module):
 
 
 class _InterSynthesis(nn.Module):
-    """Symbols -> frame, its luma and chroma, and the latent for the next."""
+    """Symbols -> frame, and its luma and chroma."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
@@ -130,11 +130,10 @@ class _InterSynthesis(nn.Module):
         bias: Tensor,
         context: Tensor,
         prediction: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        y_hat = latent_hat(s0, m0, s1, m1, step)
-        features = self.synthesis(y_hat * gain, bias, context)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias, context)
         frame, luma, chroma = pictures_from_blocks(self.head(features, prediction))
-        return frame.clamp(0.0, 1.0), luma, chroma, y_hat
+        return frame.clamp(0.0, 1.0), luma, chroma
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
@@ -190,7 +189,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         CodecGraph(
             "inter_prior",
             PriorGraph(inter.latent),
-            ["inter_z", "temporal", "ref_y"],
+            ["inter_z", "temporal"],
             [f"inter_{o}" for o in PRIOR_OUTPUTS],
         ),
         *latent_graphs("inter", inter.latent),
@@ -204,7 +203,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
                 "context",
                 "prediction",
             ],
-            ["decoded", *planes, "inter_hat"],
+            ["decoded", *planes],
         ),
     ]
     return CodecGraphs(
@@ -237,7 +236,6 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
     picture = TensorShape(3, 1)
     luma, chroma = TensorShape(1, 1), TensorShape(2, 2)
     vectors = TensorShape(VECTORS, LATENT_STRIDE)
-    latent = TensorShape(config.latent, LATENT_STRIDE)
     return {
         "frame": picture,
         "decoded": picture,
@@ -251,8 +249,6 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "context": TensorShape(config.width, STRIDE),
         "prediction": TensorShape(CHANNELS, STRIDE),
         "temporal": TensorShape(config.width, LATENT_STRIDE),
-        "inter_hat": latent,
-        "ref_y": latent,
         **latent_shapes("intra", codec.intra.latent),
         **latent_shapes("motion", codec.inter.motion),
         **latent_shapes("inter", codec.inter.latent),
@@ -261,7 +257,7 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
 
 def _programs() -> dict[str, Any]:
     planes = {"ref_luma": "luma", "ref_chroma": "chroma"}
-    nothing = {"ref_y": 0, "ref_vectors": 0}
+    nothing = {"ref_vectors": 0}
     return {
         "intra": {
             "steps": [
@@ -282,7 +278,7 @@ def _programs() -> dict[str, Any]:
                 {"run": "inter_synthesis"},
             ],
             "output": "decoded",
-            "carry": planes | {"ref_y": "inter_hat", "ref_vectors": "vectors"},
+            "carry": planes | {"ref_vectors": "vectors"},
         },
         "sync": {"steps": [{"run": "reference"}], "carry": planes | nothing},
     }
