@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from exported_codec import Exported
 
@@ -23,7 +25,8 @@ def test_a_changed_weight_is_found(exported: Exported) -> None:
     graph = next(g for g in exported.codec.graphs if g.name.endswith("inter_synthesis"))
     model = onnx.load_from_string(exported.bundle.graph(graph.name).onnx)
     weights = [w for w in model.graph.initializer if len(w.dims) == 4]
-    values = onnx.numpy_helper.to_array(weights[0]) * 1.01
-    weights[0].CopyFrom(onnx.numpy_helper.from_array(values, weights[0].name))
+    largest = max(weights, key=lambda w: math.prod(w.dims))
+    values = onnx.numpy_helper.to_array(largest) * 1.01
+    largest.CopyFrom(onnx.numpy_helper.from_array(values, largest.name))
     with pytest.raises(VerificationError, match=r"'inter_synthesis', output .* do not ship"):
         check_graph(exported.codec, graph, model.SerializeToString())

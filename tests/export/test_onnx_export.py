@@ -37,6 +37,7 @@ ALLOWED_OPERATORS = {
     "Floor",
     "Gather",
     "GatherElements",
+    "Greater",
     "GridSample",
     "LeakyRelu",
     "Less",

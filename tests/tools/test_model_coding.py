@@ -18,7 +18,7 @@ from nvc_models.rate import LAMBDA_LOW
 
 
 @pytest.mark.parametrize(
-    ("family", "preset", "tensors"), [("swift", "swift-s", 2), ("tian2023", "lite", 3)]
+    ("family", "preset", "tensors"), [("swift", "swift-s", 3), ("tian2023", "lite", 3)]
 )
 def test_code_clip(family: str, preset: str, tensors: int) -> None:
     torch.manual_seed(1)

@@ -107,16 +107,16 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
         ),
         width(
             "fewer latents", "160 of them, wider entropy networks",
-            {"latent": 160, "entropy_width": 192}, {"latent": 160, "entropy_width": 152},
+            {"latent": 160, "entropy_width": 160}, {"latent": 160, "entropy_width": 128},
         ),
         width(
             "more latents", "320 of them, narrower entropy networks",
             {"latent": 320, "entropy_width": 96}, {"latent": 320, "entropy_width": 72},
         ),
         width(
-            "wide", "widths 96 and 80, fewer blocks",
+            "wide", "widths 96 and 76, fewer blocks",
             {"width": 96, "decoder_blocks": 3},
-            {"width": 80, "decoder_blocks": 1, "context_blocks": 1},
+            {"width": 76, "decoder_blocks": 1, "context_blocks": 1},
         ),
         width(
             "narrow", "widths 64 and 48, more blocks",
@@ -124,9 +124,12 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
             {"width": 48, "decoder_blocks": 4, "context_blocks": 2},
         ),
         width(
-            "deep blocks", "1 at 1/16, fewer at 1/8",
+            "deep blocks", "1 at 1/16, none at 1/8 in inter frames, narrower entropy networks",
             {"decoder_deep_blocks": 1, "decoder_blocks": 2},
-            {"decoder_deep_blocks": 1, "decoder_blocks": 0, "context_blocks": 0},
+            {
+                "decoder_deep_blocks": 1, "decoder_blocks": 0, "context_blocks": 0,
+                "entropy_width": 64,
+            },
         ),
         width(
             "narrow encoder", "encoders as wide as decoders",
