@@ -45,6 +45,7 @@ ORDER = (
     ("calibration_cost", "tools/calibration_cost.py"),
     ("constraint-swift-s", "tools/constraint_report.py"),
     ("constraint", "tools/constraint_report.py"),
+    ("calibration_speed-swift-s", "tools/calibration_speed.py"),
     ("calibration_speed", "tools/calibration_speed.py"),
     ("skip_cost-swift-s", "tools/skip_cost.py"),
     ("skip_cost", "tools/skip_cost.py"),
