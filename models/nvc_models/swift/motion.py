@@ -5,7 +5,7 @@ horizontally (positive: from the right), channel 1 vertically. Pixels are fetche
 the order in which the transforms want them: a position at 1/8 for each block, a channel for each
 of its pixels. So nothing is transposed, and coordinates are whole numbers plus a fraction, which
 float32 holds as well at 4000 pixels as at 40. (``GridSample`` normalises them to [-1, 1] and loses
-what the width takes; on CPUs it is ten times slower, too.)
+what the width takes; on CPUs it is slower, too.)
 """
 
 from __future__ import annotations
