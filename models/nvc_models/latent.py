@@ -31,9 +31,6 @@ MIN_STEP = 0.5
 LOG2E = 1.0 / math.log(2.0)
 
 Rounding = Literal["noise", "hard"]
-SpatialInput = Literal["parameters", "features"]
-"""What the spatial prior sees beside part 0: the fused parameters (B, 3C, H, W), as in the paper,
-or the features (B, width, H, W) they are made of, which are fewer."""
 
 
 class _Bound(torch.autograd.Function):
@@ -70,7 +67,7 @@ CHECKERBOARD = (1.0, 0.0, 0.0, 1.0)
 """The 2x2 phases of an unshuffled channel that are even squares."""
 
 
-def _squares(like: Tensor) -> tuple[Tensor, Tensor]:
+def squares(like: Tensor) -> tuple[Tensor, Tensor]:
     """Even and odd squares of a checkerboard, 1 there and 0 elsewhere, (B, 1, H, W) each.
 
     Made from one channel of ``like``, so that a graph needs no shape arithmetic for it.
@@ -88,19 +85,19 @@ def split_checkerboard(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     half = x.shape[1] // 2
     a, b = x[:, :half], x[:, half:]
-    even, odd = _squares(x)
+    even, odd = squares(x)
     return a * even + b * odd, a * odd + b * even
 
 
 def merge_checkerboard(part_0: Tensor, part_1: Tensor) -> Tensor:
     """Inverse of :func:`split_checkerboard`: two (B, C/2, H, W) parts to (B, C, H, W)."""
-    even, odd = _squares(part_0)
+    even, odd = squares(part_0)
     return torch.cat((part_0 * even + part_1 * odd, part_0 * odd + part_1 * even), 1)
 
 
 def spread_part_0(part_0: Tensor) -> Tensor:
     """Place part 0 (B, C/2, H, W) in the full layout (B, C, H, W) with zeros elsewhere."""
-    even, odd = _squares(part_0)
+    even, odd = squares(part_0)
     return torch.cat((part_0 * even, part_0 * odd), 1)
 
 
@@ -217,7 +214,6 @@ class LatentConfig:
     prior_channels: int
     width: int
     style: BlockStyle
-    spatial_input: SpatialInput = "parameters"
 
 
 @dataclass
@@ -228,6 +224,19 @@ class Quantized:
     bits: Tensor
     hyper_bits: Tensor
     index: Tensor
+
+
+@dataclass
+class Part0:
+    """What the hyperlatent and the priors tell: tensors kept for part 1, step, index and mean.
+
+    ``step`` (B, C, H, W) or nothing; ``index`` and ``mean`` (B, C/2, H, W) of part 0.
+    """
+
+    kept: tuple[Tensor, ...]
+    step: Tensor | None
+    index: Tensor
+    mean: Tensor
 
 
 def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
@@ -244,40 +253,19 @@ def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class LatentModel(nn.Module):
-    """Everything that turns a latent into symbols with distributions, and back."""
+class LatentCoding(nn.Module):
+    """What every entropy model of a latent has: the hyperlatent, quantisation and rates.
 
-    def __init__(self, config: LatentConfig) -> None:
-        super().__init__()
-        c, n, style = config.channels, config.hyper_channels, config.style
-        self.config = config
-        self.hyper_encoder = nn.Sequential(
-            conv3x3(c, n),
-            nn.LeakyReLU(0.01),
-            conv3x3(n, n, 2),
-            nn.LeakyReLU(0.01),
-            conv3x3(n, n, 2),
-        )
-        self.hyper_decoder = nn.Sequential(
-            conv1x1(n, n * 4),
-            nn.PixelShuffle(2),
-            nn.LeakyReLU(0.01),
-            conv1x1(n, n * 4),
-            nn.PixelShuffle(2),
-            nn.LeakyReLU(0.01),
-            conv3x3(n, c) if style == "separable" else conv3x3(n, 2 * c),
-        )
-        hyper_out = c if style == "separable" else 2 * c
-        width = config.width
-        self.fusion = _net(style, (hyper_out + config.prior_channels, width, width, 3 * c))
-        seen = 3 * c if config.spatial_input == "parameters" else width
-        self.spatial = _net(style, (c + seen, width, width, 2 * c))
-        with torch.no_grad():
-            for net in (self.fusion, self.spatial):
-                last = net[-1]
-                assert isinstance(last, nn.Conv2d)
-                zero_init(last)
-        self.factorized = FactorizedPrior(n)
+    Subclasses say how distributions come of the hyperlatent: :meth:`part_0` and :meth:`part_1`.
+    """
+
+    KEPT: tuple[str, ...]
+    """Names of the tensors that :meth:`part_0` keeps for :meth:`part_1`."""
+    hyper_encoder: nn.Module
+    factorized: FactorizedPrior
+    config: LatentConfig
+    has_step = True
+    """Whether the network gives a quantisation step for each element; else it is 1."""
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """Hyperlatent (B, N, H/4, W/4) of a scaled latent (B, C, H, W), not yet rounded."""
@@ -285,43 +273,17 @@ class LatentModel(nn.Module):
         return z
 
     @property
-    def fused_channels(self) -> int:
-        """Channels of what :meth:`part_0` keeps for part 1."""
-        c, last = self.config.channels, self.fusion[-1]
-        assert isinstance(last, nn.Conv2d)
-        return 3 * c if self.config.spatial_input == "parameters" else c + last.in_channels
+    def kept_channels(self) -> dict[str, int]:
+        """Channels of each tensor that :meth:`part_0` keeps for part 1."""
+        raise NotImplementedError
 
-    def part_0(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Fuse the rounded hyperlatent and further priors (B, K, H, W).
+    def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
+        """Map the rounded hyperlatent (B, N, H/4, W/4) and further priors (B, K, H, W)."""
+        raise NotImplementedError
 
-        Returns what part 1 needs of it, (B, fused_channels, H, W), the step (B, C, H, W), and index
-        and mean of part 0, (B, C/2, H, W) each.
-        """
-        features = self.fusion[:-1](torch.cat((self.hyper_decoder(z), *priors), 1))
-        parameters = self.fusion[-1](features).float()
-        step, raw, mean = parameters.chunk(3, 1)
-        index_0, index_1 = split_checkerboard(raw)
-        mean_0, mean_1 = split_checkerboard(mean)
-        fused = (
-            parameters
-            if self.config.spatial_input == "parameters"
-            else torch.cat((index_1, mean_1, features), 1)
-        )
-        return fused, bound(step + 1.0, MIN_STEP, 1e4), self.index(index_0), mean_0
-
-    def part_1(self, part_0_hat: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0."""
-        c, spread = self.config.channels, spread_part_0(part_0_hat)
-        if self.config.spatial_input == "parameters":
-            delta = self.spatial(torch.cat((spread, fused), 1))
-            raw, mean = (fused[:, c:] + delta).chunk(2, 1)
-            return self.index(split_checkerboard(raw)[1]), split_checkerboard(mean)[1]
-        index, mean, features = fused[:, : c // 2], fused[:, c // 2 : c], fused[:, c:]
-        raw, delta = self.spatial(torch.cat((spread, features), 1)).chunk(2, 1)
-        return (
-            self.index(index + split_checkerboard(raw)[1]),
-            mean + split_checkerboard(delta)[1],
-        )
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0 and what was kept."""
+        raise NotImplementedError
 
     @staticmethod
     def index(raw: Tensor) -> Tensor:
@@ -340,16 +302,18 @@ class LatentModel(nn.Module):
         z = self.hyper_analysis(y)
         z_hat = round_through(z)
         z_rate = z + torch.rand_like(z) - 0.5 if rounding == "noise" and self.training else z_hat
-        fused, step, index_0, mean_0 = self.part_0(z_hat, *priors)
-        y_0, y_1 = split_checkerboard(y / step)
-        hat_0, bits_0 = self._quantize(y_0, mean_0, index_0, rounding, skip_level)
-        index_1, mean_1 = self.part_1(hat_0, fused)
+        part_0 = self.part_0(z_hat, *priors)
+        step = part_0.step
+        y_0, y_1 = split_checkerboard(y if step is None else y / step)
+        hat_0, bits_0 = self._quantize(y_0, part_0.mean, part_0.index, rounding, skip_level)
+        index_1, mean_1 = self.part_1(hat_0, *part_0.kept)
         hat_1, bits_1 = self._quantize(y_1, mean_1.float(), index_1.float(), rounding, skip_level)
+        y_hat = merge_checkerboard(hat_0, hat_1)
         return Quantized(
-            y_hat=merge_checkerboard(hat_0, hat_1) * step,
+            y_hat=y_hat if step is None else y_hat * step,
             bits=bits_0 + bits_1,
             hyper_bits=self.factorized.bits(z_rate).sum((1, 2, 3)),
-            index=torch.cat((index_0, index_1), 1),
+            index=torch.cat((part_0.index, index_1), 1),
         )
 
     def _quantize(
@@ -365,3 +329,72 @@ class LatentModel(nn.Module):
         coded = (index >= skip_level + 1).to(y.dtype)
         bits = laplace_bits(symbols, used) * coded
         return symbols * coded + mean, bits.sum((1, 2, 3))
+
+
+def hyper_encoder(channels: int, hyper_channels: int) -> nn.Sequential:
+    """Return the network from a latent to its hyperlatent, at a quarter of the size."""
+    n = hyper_channels
+    return nn.Sequential(
+        conv3x3(channels, n),
+        nn.LeakyReLU(0.01),
+        conv3x3(n, n, 2),
+        nn.LeakyReLU(0.01),
+        conv3x3(n, n, 2),
+    )
+
+
+def hyper_decoder(hyper_channels: int, channels: int) -> nn.Sequential:
+    """Return the network from a hyperlatent to ``channels`` of four times its size."""
+    n = hyper_channels
+    return nn.Sequential(
+        conv1x1(n, n * 4),
+        nn.PixelShuffle(2),
+        nn.LeakyReLU(0.01),
+        conv1x1(n, n * 4),
+        nn.PixelShuffle(2),
+        nn.LeakyReLU(0.01),
+        conv3x3(n, channels),
+    )
+
+
+class LatentModel(LatentCoding):
+    """The paper's entropy model: the spatial prior sees the fused parameters."""
+
+    KEPT = ("fused",)
+
+    def __init__(self, config: LatentConfig) -> None:
+        super().__init__()
+        c, n, style = config.channels, config.hyper_channels, config.style
+        self.config = config
+        hyper_out = c if style == "separable" else 2 * c
+        self.hyper_encoder = hyper_encoder(c, n)
+        self.hyper_decoder = hyper_decoder(n, hyper_out)
+        width = config.width
+        self.fusion = _net(style, (hyper_out + config.prior_channels, width, width, 3 * c))
+        self.spatial = _net(style, (c + 3 * c, width, width, 2 * c))
+        for net in (self.fusion, self.spatial):
+            last = net[-1]
+            assert isinstance(last, nn.Conv2d)
+            zero_init(last)
+        self.factorized = FactorizedPrior(n)
+
+    @property
+    def kept_channels(self) -> dict[str, int]:
+        """See :class:`LatentCoding`."""
+        return {"fused": 3 * self.config.channels}
+
+    def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
+        """See :class:`LatentCoding`."""
+        parameters = self.fusion(torch.cat((self.hyper_decoder(z), *priors), 1)).float()
+        step, raw, mean = parameters.chunk(3, 1)
+        index_0, _ = split_checkerboard(raw)
+        mean_0, _ = split_checkerboard(mean)
+        step = bound(step + 1.0, MIN_STEP, 1e4)
+        return Part0((parameters,), step, self.index(index_0), mean_0)
+
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`LatentCoding`."""
+        (fused,) = kept
+        delta = self.spatial(torch.cat((spread_part_0(part_0_hat), fused), 1))
+        raw, mean = (fused[:, self.config.channels :] + delta).chunk(2, 1)
+        return self.index(split_checkerboard(raw)[1]), split_checkerboard(mean)[1]

@@ -10,89 +10,106 @@ import torch
 from torch import Tensor, nn
 
 from nvc_models.graph import CodecGraph, TensorShape
-from nvc_models.latent import LatentModel, merge_checkerboard, split_checkerboard
+from nvc_models.latent import LatentCoding, merge_checkerboard, split_checkerboard
 
 LATENT_STRIDE, HYPER_STRIDE = 16, 64
-PRIOR_OUTPUTS = ("fused", "step", "0_index", "0_mean")
-"""Outputs of a prior graph, each with the latent's name and an underscore before it."""
 
 
 class PriorGraph(nn.Module):
-    """Hyperlatent and further priors -> fused parameters, step, index and mean of part 0."""
+    """Hyperlatent and further priors -> what part 1 needs, step if any, index and mean of part 0."""
 
-    def __init__(self, latent: LatentModel) -> None:
+    def __init__(self, latent: LatentCoding) -> None:
         super().__init__()
         self.latent = latent
 
-    def forward(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map z (B, N, H/4, W/4) and priors (B, K, H, W) to PRIOR_OUTPUTS."""
-        return self.latent.part_0(z, *priors)
+    def forward(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, ...]:
+        """Map z (B, N, H/4, W/4) and priors (B, K, H, W) to :func:`prior_outputs`."""
+        part_0 = self.latent.part_0(z, *priors)
+        step = () if part_0.step is None else (part_0.step,)
+        return (*part_0.kept, *step, part_0.index, part_0.mean)
+
+
+def prior_outputs(prefix: str, latent: LatentCoding) -> list[str]:
+    """Outputs of a prior graph."""
+    step = ("step",) if latent.has_step else ()
+    return [f"{prefix}_{o}" for o in (*latent.KEPT, *step, "0_index", "0_mean")]
 
 
 class QuantizeGraph(nn.Module):
-    """Symbols of one part: round((y / step)_part - mean)."""
+    """Symbols of one part: round((y / step)_part - mean); the step is 1 unless given."""
 
     def __init__(self, part: int) -> None:
         super().__init__()
         self.part = part
 
-    def forward(self, y: Tensor, step: Tensor, mean: Tensor) -> Tensor:
+    def forward(self, y: Tensor, mean: Tensor, step: Tensor | None = None) -> Tensor:
         """Map y and step (B, C, H, W) and mean (B, C/2, H, W) to whole numbers (B, C/2, H, W)."""
-        return torch.round(split_checkerboard(y / step)[self.part] - mean)
+        y = y if step is None else y / step
+        return torch.round(split_checkerboard(y)[self.part] - mean)
 
 
 class SpatialGraph(nn.Module):
     """What part 0 tells about part 1: its index and mean."""
 
-    def __init__(self, latent: LatentModel) -> None:
+    def __init__(self, latent: LatentCoding) -> None:
         super().__init__()
         self.latent = latent
 
-    def forward(self, symbols: Tensor, mean: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """Map part 0 (B, C/2, H, W) and fused (B, fused_channels, H, W) to (B, C/2, H, W) each."""
-        index, mean_1 = self.latent.part_1(symbols + mean, fused)
+    def forward(self, symbols: Tensor, mean: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Map part 0 (B, C/2, H, W) and what was kept for part 1 to (B, C/2, H, W) each."""
+        index, mean_1 = self.latent.part_1(symbols + mean, *kept)
         return index, mean_1
 
 
-def latent_hat(s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor) -> Tensor:
+def latent_hat(
+    s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor | None = None
+) -> Tensor:
     """Rebuild a decoded latent (B, C, H, W) from the symbols and means of its parts."""
-    return merge_checkerboard(s0 + m0, s1 + m1) * step
+    y = merge_checkerboard(s0 + m0, s1 + m1)
+    return y if step is None else y * step
 
 
-def decoded_from(prefix: str) -> list[str]:
+def decoded_from(prefix: str, latent: LatentCoding) -> list[str]:
     """Tensors a decoded latent is rebuilt from: the arguments of :func:`latent_hat`."""
-    return [f"{prefix}_0", f"{prefix}_0_mean", f"{prefix}_1", f"{prefix}_1_mean", f"{prefix}_step"]
+    parts = [f"{prefix}_0", f"{prefix}_0_mean", f"{prefix}_1", f"{prefix}_1_mean"]
+    return [*parts, f"{prefix}_step"] if latent.has_step else parts
 
 
-def latent_graphs(prefix: str, latent: LatentModel) -> list[CodecGraph]:
+def latent_graphs(prefix: str, latent: LatentCoding) -> list[CodecGraph]:
     """Graphs between the coding points of one latent (its prior graph excluded)."""
-    mean_0, fused, step = f"{prefix}_0_mean", f"{prefix}_fused", f"{prefix}_step"
+    mean_0, kept = f"{prefix}_0_mean", [f"{prefix}_{k}" for k in latent.KEPT]
+    step = [f"{prefix}_step"] if latent.has_step else []
     return [
         CodecGraph(
-            f"{prefix}_quantize_0", QuantizeGraph(0), [f"{prefix}_y", step, mean_0], [f"{prefix}_0"]
+            f"{prefix}_quantize_0",
+            QuantizeGraph(0),
+            [f"{prefix}_y", mean_0, *step],
+            [f"{prefix}_0"],
         ),
         CodecGraph(
             f"{prefix}_spatial",
             SpatialGraph(latent),
-            [f"{prefix}_0", mean_0, fused],
+            [f"{prefix}_0", mean_0, *kept],
             [f"{prefix}_1_index", f"{prefix}_1_mean"],
         ),
         CodecGraph(
             f"{prefix}_quantize_1",
             QuantizeGraph(1),
-            [f"{prefix}_y", step, f"{prefix}_1_mean"],
+            [f"{prefix}_y", f"{prefix}_1_mean", *step],
             [f"{prefix}_1"],
         ),
     ]
 
 
-def latent_shapes(prefix: str, latent: LatentModel) -> dict[str, TensorShape]:
+def latent_shapes(prefix: str, latent: LatentCoding) -> dict[str, TensorShape]:
     """List the shapes of every tensor that coding one latent uses."""
     c, n = latent.config.channels, latent.config.hyper_channels
     half, full = TensorShape(c // 2, LATENT_STRIDE), TensorShape(c, LATENT_STRIDE)
-    shapes = {f"{prefix}_y": full, f"{prefix}_step": full}
-    shapes[f"{prefix}_z"] = TensorShape(n, HYPER_STRIDE)
-    shapes[f"{prefix}_fused"] = TensorShape(latent.fused_channels, LATENT_STRIDE)
+    shapes = {f"{prefix}_y": full, f"{prefix}_z": TensorShape(n, HYPER_STRIDE)}
+    if latent.has_step:
+        shapes[f"{prefix}_step"] = full
+    for name, channels in latent.kept_channels.items():
+        shapes[f"{prefix}_{name}"] = TensorShape(channels, LATENT_STRIDE)
     for part in (0, 1):
         for suffix in ("", "_index", "_mean"):
             shapes[f"{prefix}_{part}{suffix}"] = half

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.latent import INDEX_CENTRE, INDEX_GAIN, LEVELS, LatentModel
+from nvc_models.latent import INDEX_CENTRE, INDEX_GAIN, LEVELS, LatentCoding, LatentModel
+from nvc_models.lean_latent import LeanLatentModel
 
 QUIET_HYPERLATENT = 0.2
 """Hyperlatents start small: they cost little until training finds a use for them."""
@@ -25,14 +27,18 @@ def set_identity(conv: nn.Module, columns: dict[int, float]) -> None:
             conv.weight.data[i, start + i] = factor
 
 
-def principal_pair(x: Tensor, down: nn.Module, up: nn.Module) -> Tensor:
+def principal_pair(
+    x: Tensor, down: nn.Module, up: nn.Module, columns: Sequence[int] | None = None
+) -> Tensor:
     """Set a 2x2 stride-2 convolution to the principal axes of ``x``, ``up`` to their transpose.
 
-    If the convolution takes more channels than ``x`` has, the further ones start unused.
+    ``columns`` says which input of ``down`` each channel of ``x`` is, by default the first ones;
+    further ones start unused.
     """
     assert isinstance(down, nn.Conv2d)
     assert isinstance(up, nn.Conv2d)
     channels = x.shape[1]
+    columns = range(channels) if columns is None else columns
     axes = principal_axes(F.pixel_unshuffle(x, 2), down.out_channels)
     rows = axes.shape[0]
     nn.init.zeros_(down.weight)
@@ -40,9 +46,9 @@ def principal_pair(x: Tensor, down: nn.Module, up: nn.Module) -> Tensor:
     for conv in (down, up):
         assert conv.bias is not None
         nn.init.zeros_(conv.bias)
-    down.weight.data[:rows, :channels] = axes.reshape(rows, channels, 2, 2)
+    down.weight.data[:rows, list(columns)] = axes.reshape(rows, channels, 2, 2)
     up.weight.data[:, :rows, 0, 0] = axes.T
-    return F.conv2d(x, down.weight[:, :channels], down.bias, stride=2)
+    return F.conv2d(x, down.weight[:, list(columns)], down.bias, stride=2)
 
 
 def principal_axes(x: Tensor, count: int) -> Tensor:
@@ -61,15 +67,21 @@ def set_matrix(conv: nn.Module, matrix: Tensor) -> None:
     conv.weight.data[:, :, 0, 0] = matrix
 
 
-def start_scales(latent: LatentModel, y: Tensor) -> None:
+def start_scales(latent: LatentCoding, y: Tensor) -> None:
     """Set the bias of the scale index from the standard deviation of each channel of ``y``."""
     sigma = y.transpose(0, 1).flatten(1).std(1).clamp(LEVELS.sigma_min, LEVELS.sigma_max)
     index = (torch.log(sigma) - math.log(LEVELS.sigma_min)) / LEVELS.step
-    last = latent.fusion[-1]
-    assert isinstance(last, nn.Conv2d)
-    assert last.bias is not None
-    c = latent.config.channels
-    last.bias.data[c : 2 * c] = (index - INDEX_CENTRE) / INDEX_GAIN
+    raw, c = (index - INDEX_CENTRE) / INDEX_GAIN, latent.config.channels
+    if isinstance(latent, LeanLatentModel):
+        assert latent.head.bias is not None
+        low, high = raw.chunk(2)
+        latent.head.bias.data[:c] = torch.cat((high, low - high))
+    else:
+        assert isinstance(latent, LatentModel)
+        last = latent.fusion[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias.data[c : 2 * c] = raw
     quiet = latent.hyper_encoder[-1]
     assert isinstance(quiet, nn.Conv2d)
     quiet.weight.data *= QUIET_HYPERLATENT

@@ -14,16 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from nvc_models.blocks import GatedBlock, conv1x1
-from nvc_models.latent import (
-    LatentConfig,
-    LatentModel,
-    QualityBias,
-    QualityGain,
-    Quantized,
-    Rounding,
-    bound,
-)
+from nvc_models.latent import QualityBias, QualityGain, Quantized, Rounding, bound
 from nvc_models.latent_graphs import LATENT_STRIDE
+from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.config import InterConfig, IntraConfig, SwiftConfig
 from nvc_models.swift.motion import VECTORS, VectorTransform, predict
@@ -47,23 +40,28 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 
 
 class Analysis(nn.Module):
-    """Frame, and a context if there is one, to a latent at 1/16."""
+    """Frame, and a context and a prediction if there are some, to a latent at 1/16."""
 
-    def __init__(self, config: IntraConfig | InterConfig, context: int) -> None:
+    def __init__(self, config: IntraConfig | InterConfig, context: int, prediction: int) -> None:
         super().__init__()
-        width = config.encoder_width
+        width, bypass = config.encoder_width, config.bypass
         self.stem = conv1x1(CHANNELS, width)
-        self.join = conv1x1(width + context, width) if context else None
+        self.join = conv1x1(width + context + prediction, width) if context else None
         self.blocks = _blocks(width, config.encoder_blocks)
-        self.down = nn.Conv2d(width, config.latent, 2, stride=2)
+        self.fine = conv1x1(CHANNELS + prediction, bypass) if bypass else None
+        self.down = nn.Conv2d(width + bypass, config.latent, 2, stride=2)
         self.deep = _blocks(config.latent, config.encoder_deep_blocks)
 
-    def forward(self, frame: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map (B, 3, H, W) and (B, W, H/8, W/8) to (B, latent, H/16, W/16)."""
-        x = self.stem(blocks_from_planes(*planes_from_rgb(frame)))
-        if self.join is not None and context is not None:
-            x = self.join(torch.cat((x, context), 1))
-        y: Tensor = self.deep(self.down(self.blocks(x)))
+    def forward(self, frame: Tensor, *known: Tensor) -> Tensor:
+        """Map (B, 3, H, W), context and prediction (B, K, H/8, W/8) to (B, latent, H/16, W/16)."""
+        blocks = blocks_from_planes(*planes_from_rgb(frame))
+        x = self.stem(blocks)
+        if self.join is not None:
+            x = self.join(torch.cat((x, *known), 1))
+        x = self.blocks(x)
+        if self.fine is not None:
+            x = torch.cat((x, self.fine(torch.cat((blocks, *known[1:]), 1))), 1)
+        y: Tensor = self.deep(self.down(x))
         return y
 
 
@@ -72,53 +70,71 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: IntraConfig | InterConfig, context: int) -> None:
         super().__init__()
-        width = config.width
+        width, self.bypass = config.width, config.bypass
         self.deep = _blocks(config.latent, config.decoder_deep_blocks)
-        self.up = nn.Sequential(conv1x1(config.latent, 4 * width), nn.PixelShuffle(2))
+        self.up = nn.Sequential(
+            conv1x1(config.latent, 4 * (width + config.bypass)), nn.PixelShuffle(2)
+        )
         self.join = conv1x1(width + context, width) if context else None
         self.blocks = _blocks(width, config.decoder_blocks)
 
-    def forward(self, y: Tensor, bias: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, y: Tensor, bias: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
         """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and a context (B, W, H/8, W/8).
 
-        Returns features (B, W, H/8, W/8).
+        Returns features (B, W, H/8, W/8) and, if some channels pass the blocks by, those.
         """
-        x = self.up(self.deep(y)) + bias
-        if self.join is not None and context is not None:
-            x = self.join(torch.cat((x, context), 1))
-        features: Tensor = self.blocks(x)
-        return features
+        x = self.up(self.deep(y))
+        x, fine = (x[:, : -self.bypass], (x[:, -self.bypass :],)) if self.bypass else (x, ())
+        x = x + bias
+        if self.join is not None:
+            x = self.join(torch.cat((x, *known), 1))
+        return self.blocks(x), *fine
 
 
 class IntraHead(nn.Module):
     """Features at 1/8 to blocks of luma and chroma."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bypass: int) -> None:
         super().__init__()
-        self.last = conv1x1(width, CHANNELS)
+        self.last = conv1x1(width + bypass, CHANNELS)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, W, H/8, W/8) to (B, 96, H/8, W/8)."""
-        blocks: Tensor = self.last(features)
+    def forward(self, *features: Tensor) -> Tensor:
+        """Map what :class:`Synthesis` gives to (B, 96, H/8, W/8)."""
+        blocks: Tensor = self.last(torch.cat(features, 1))
         return blocks
 
 
 class InterHead(nn.Module):
     """Features and a prediction at 1/8 to blocks of luma and chroma.
 
-    How much of the prediction stays is decided for each of its samples.
+    The prediction comes as coefficients of a learned transform of its blocks, and how much of each
+    stays is decided block by block: where motion fails, fine texture can go and the rest stay.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bypass: int) -> None:
         super().__init__()
         self.keep = conv1x1(width, CHANNELS)
-        self.last = conv1x1(width + CHANNELS, CHANNELS)
+        self.last = conv1x1(CHANNELS + width + bypass, CHANNELS)
 
-    def forward(self, features: Tensor, prediction: Tensor) -> Tensor:
-        """Map (B, W, H/8, W/8) and (B, 96, H/8, W/8) to (B, 96, H/8, W/8)."""
-        kept = prediction * self.keep(features).clamp(0.0, 1.0)
-        blocks: Tensor = self.last(torch.cat((features, kept), 1))
+    def forward(self, prediction: Tensor, *features: Tensor) -> Tensor:
+        """Map (B, 96, H/8, W/8) and what :class:`Synthesis` gives to (B, 96, H/8, W/8)."""
+        kept = prediction * self.keep(features[0]).clamp(0.0, 1.0)
+        blocks: Tensor = self.last(torch.cat((kept, *features), 1))
         return blocks
+
+
+class Context(nn.Module):
+    """What the first coefficients of a prediction tell about the frame."""
+
+    def __init__(self, config: InterConfig) -> None:
+        super().__init__()
+        self.width = config.width
+        self.blocks = _blocks(config.width, config.context_blocks)
+
+    def forward(self, prediction: Tensor) -> Tensor:
+        """Map (B, 96, H/8, W/8) to (B, W, H/8, W/8)."""
+        context: Tensor = self.blocks(prediction[:, : self.width])
+        return context
 
 
 def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,8 +167,12 @@ class Result:
     motion: Quantized | None = None
 
 
-def _latent_model(channels: int, hyper: int, prior: int, width: int) -> LatentModel:
-    return LatentModel(LatentConfig(channels, hyper, prior, width, "separable", "features"))
+def _latent_model(
+    channels: int, hyper: int, prior: int, width: int, *, adaptive_step: bool = False
+) -> LeanLatentModel:
+    return LeanLatentModel(
+        LeanLatentConfig(channels, hyper, prior, width, "separable", adaptive_step)
+    )
 
 
 class IntraModel(nn.Module):
@@ -161,10 +181,12 @@ class IntraModel(nn.Module):
     def __init__(self, config: IntraConfig) -> None:
         super().__init__()
         self.config = config
-        self.analysis = Analysis(config, 0)
+        self.analysis = Analysis(config, 0, 0)
         self.synthesis = Synthesis(config, 0)
-        self.head = IntraHead(config.width)
-        self.latent = _latent_model(config.latent, config.hyper, 0, config.entropy_width)
+        self.head = IntraHead(config.width, config.bypass)
+        self.latent = _latent_model(
+            config.latent, config.hyper, 0, config.entropy_width, adaptive_step=True
+        )
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
@@ -178,7 +200,7 @@ class IntraModel(nn.Module):
         features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality)
         )
-        decoded = pictures_from_blocks(self.head(features).float())[0]
+        decoded = pictures_from_blocks(self.head(*features).float())[0]
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 
@@ -194,14 +216,14 @@ class InterModel(nn.Module):
         self.motion = _latent_model(VECTORS, config.motion_hyper, VECTORS, config.motion_width)
         self.motion_encode_gain = QualityGain(VECTORS, LOG_VECTOR, LOG_VECTOR)
         self.motion_decode_gain = QualityGain(VECTORS, -LOG_VECTOR, -LOG_VECTOR)
-        self.adapt = conv1x1(CHANNELS, config.width)
-        self.context = _blocks(config.width, config.context_blocks)
+        self.transform = conv1x1(CHANNELS, CHANNELS)
+        self.context = Context(config)
         self.temporal_prior = nn.Sequential(
             nn.Conv2d(config.width, config.width, 2, stride=2), nn.LeakyReLU(0.1)
         )
-        self.analysis = Analysis(config, config.width)
+        self.analysis = Analysis(config, config.width, CHANNELS)
         self.synthesis = Synthesis(config, config.width)
-        self.head = InterHead(config.width)
+        self.head = InterHead(config.width, config.bypass)
         self.latent = _latent_model(config.latent, config.hyper, config.width, config.entropy_width)
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
@@ -239,8 +261,9 @@ class InterModel(nn.Module):
         with torch.autocast(frame.device.type, enabled=False):
             moves = self.vectors.inverse(vectors)
             prediction = predict(reference.luma, reference.chroma, moves)
-        context = self.context(self.adapt(prediction))
-        y = self.analysis(frame, context) * self.encode_gain(quality)
+        prediction = self.transform(prediction)
+        context = self.context(prediction)
+        y = self.analysis(frame, context, prediction) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),
             self.temporal_prior(context),
@@ -250,7 +273,7 @@ class InterModel(nn.Module):
         features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context
         )
-        decoded, y_plane, c_plane = pictures_from_blocks(self.head(features, prediction).float())
+        decoded, y_plane, c_plane = pictures_from_blocks(self.head(prediction, *features).float())
         following = Reference(y_plane, c_plane, vectors)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion

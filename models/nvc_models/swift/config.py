@@ -16,7 +16,8 @@ class IntraConfig:
     """Intra model: ``width`` channels at 1/8, ``latent`` at 1/16.
 
     Blocks lie at 1/8, deep blocks at 1/16. The encoder may be wider: 96 channels at 1/8 hold every
-    sample of a block.
+    sample of a block. ``bypass`` further channels at 1/8 reach the latent, and the picture from it,
+    without passing the blocks: fine texture, which is many numbers and little structure.
     """
 
     width: int
@@ -28,6 +29,7 @@ class IntraConfig:
     decoder_blocks: int
     encoder_deep_blocks: int = 0
     decoder_deep_blocks: int = 0
+    bypass: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class InterConfig:
     decoder_blocks: int
     encoder_deep_blocks: int = 0
     decoder_deep_blocks: int = 0
+    bypass: int = 0
     motion_hyper: int = 8
     motion_width: int = 32
 
@@ -95,13 +98,14 @@ SWIFT_S = SwiftConfig(
     ),
     inter=InterConfig(
         width=64,
-        latent=256,
+        latent=320,
         hyper=32,
         entropy_width=96,
         context_blocks=1,
         encoder_width=96,
         encoder_blocks=2,
         decoder_blocks=2,
+        bypass=32,
     ),
 )
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.latent_graphs import (
     LATENT_STRIDE,
-    PRIOR_OUTPUTS,
     PriorGraph,
     decoded_from,
     latent_graphs,
     latent_hat,
     latent_shapes,
     latent_steps,
+    prior_outputs,
 )
 from nvc_models.swift.codec import STRIDE, InterModel, IntraModel, Swift, pictures_from_blocks
 from nvc_models.swift.config import ALIGNMENT
@@ -52,7 +52,7 @@ class _IntraSynthesis(nn.Module):
         bias: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias)
-        frame, luma, chroma = pictures_from_blocks(self.head(features))
+        frame, luma, chroma = pictures_from_blocks(self.head(*features))
         return frame.clamp(0.0, 1.0), luma, chroma
 
 
@@ -78,11 +78,14 @@ class _MotionAnalysis(nn.Module):
 
 
 class _Context(nn.Module):
-    """Symbols of the vectors -> their coefficients, context, temporal prior and prediction."""
+    """Symbols of the vectors -> their coefficients, context, temporal prior and prediction.
+
+    The prediction is given as its transform, see :class:`nvc_models.swift.codec.InterHead`.
+    """
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.vectors, self.adapt = model.vectors, model.adapt
+        self.vectors, self.transform = model.vectors, model.transform
         self.context, self.temporal_prior = model.context, model.temporal_prior
 
     def forward(
@@ -91,14 +94,13 @@ class _Context(nn.Module):
         m0: Tensor,
         s1: Tensor,
         m1: Tensor,
-        step: Tensor,
         gain: Tensor,
         luma: Tensor,
         chroma: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        vectors = latent_hat(s0, m0, s1, m1, step) * gain
-        prediction = predict(luma, chroma, self.vectors.inverse(vectors))
-        context = self.context(self.adapt(prediction))
+        vectors = latent_hat(s0, m0, s1, m1) * gain
+        prediction = self.transform(predict(luma, chroma, self.vectors.inverse(vectors)))
+        context = self.context(prediction)
         return vectors, context, self.temporal_prior(context), prediction
 
 
@@ -107,8 +109,10 @@ class _InterAnalysis(nn.Module):
         super().__init__()
         self.analysis, self.latent = model.analysis, model.latent
 
-    def forward(self, frame: Tensor, context: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.analysis(frame, context) * gain
+    def forward(
+        self, frame: Tensor, context: Tensor, prediction: Tensor, gain: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        y = self.analysis(frame, context, prediction) * gain
         return y, torch.round(self.latent.hyper_analysis(y))
 
 
@@ -125,14 +129,13 @@ class _InterSynthesis(nn.Module):
         m0: Tensor,
         s1: Tensor,
         m1: Tensor,
-        step: Tensor,
         gain: Tensor,
         bias: Tensor,
         context: Tensor,
         prediction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias, context)
-        frame, luma, chroma = pictures_from_blocks(self.head(features, prediction))
+        features = self.synthesis(latent_hat(s0, m0, s1, m1) * gain, bias, context)
+        frame, luma, chroma = pictures_from_blocks(self.head(prediction, *features))
         return frame.clamp(0.0, 1.0), luma, chroma
 
 
@@ -151,13 +154,13 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "intra_prior",
             PriorGraph(intra.latent),
             ["intra_z"],
-            [f"intra_{o}" for o in PRIOR_OUTPUTS],
+            prior_outputs("intra", intra.latent),
         ),
         *latent_graphs("intra", intra.latent),
         CodecGraph(
             "intra_synthesis",
             _IntraSynthesis(intra),
-            [*decoded_from("intra"), "intra_decode_gain", "intra_decode_bias"],
+            [*decoded_from("intra", intra.latent), "intra_decode_gain", "intra_decode_bias"],
             ["decoded", *planes],
         ),
         CodecGraph("reference", _Reference(), ["exact_frame"], planes),
@@ -171,33 +174,33 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "motion_prior",
             PriorGraph(inter.motion),
             ["motion_z", "ref_vectors"],
-            [f"motion_{o}" for o in PRIOR_OUTPUTS],
+            prior_outputs("motion", inter.motion),
         ),
         *latent_graphs("motion", inter.motion),
         CodecGraph(
             "inter_context",
             _Context(inter),
-            [*decoded_from("motion"), "motion_decode_gain", "ref_luma", "ref_chroma"],
+            [*decoded_from("motion", inter.motion), "motion_decode_gain", "ref_luma", "ref_chroma"],
             ["vectors", "context", "temporal", "prediction"],
         ),
         CodecGraph(
             "inter_analysis",
             _InterAnalysis(inter),
-            ["frame", "context", "inter_encode_gain"],
+            ["frame", "context", "prediction", "inter_encode_gain"],
             ["inter_y", "inter_z"],
         ),
         CodecGraph(
             "inter_prior",
             PriorGraph(inter.latent),
             ["inter_z", "temporal"],
-            [f"inter_{o}" for o in PRIOR_OUTPUTS],
+            prior_outputs("inter", inter.latent),
         ),
         *latent_graphs("inter", inter.latent),
         CodecGraph(
             "inter_synthesis",
             _InterSynthesis(inter),
             [
-                *decoded_from("inter"),
+                *decoded_from("inter", inter.latent),
                 "inter_decode_gain",
                 "inter_decode_bias",
                 "context",

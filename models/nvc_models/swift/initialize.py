@@ -49,21 +49,8 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     luma, chroma = planes_from_rgb(references)
     middle = luma.new_tensor([MIDDLE_QUALITY])
     vectors = model.search(frames, luma, model.bit_cost(middle))
-    prediction = predict(luma, chroma, vectors)
-    y = _start_transform(model, blocks_from_planes(*planes_from_rgb(frames)) - prediction)
-    width, encoder_width = model.config.width, model.config.encoder_width
-    stem, last = model.analysis.stem, model.head.last
-    set_matrix(model.adapt, stem.weight[:width, :, 0, 0])
-    last.weight.data[:, width:, 0, 0] = torch.eye(CHANNELS)
-    for join, start, sign in (
-        (model.analysis.join, encoder_width, -1.0),
-        (model.synthesis.join, width, 0.0),
-    ):
-        assert isinstance(join, nn.Conv2d)
-        set_identity(join, {0: 1.0, start: sign})
-    zero_init(model.head.keep)
-    assert model.head.keep.bias is not None
-    nn.init.constant_(model.head.keep.bias, START_KEEP)
+    blocks, prediction = blocks_from_planes(*planes_from_rgb(frames)), predict(luma, chroma, vectors)
+    y = _start_transform(model, blocks - prediction)
     start_scales(model.latent, y * model.encode_gain(middle))
     start_scales(model.motion, model.vectors(vectors) * model.motion_encode_gain(middle))
 
@@ -74,17 +61,48 @@ def _start_transform(model: IntraModel | InterModel, blocks: Tensor) -> Tensor:
     Axes are those of the error in RGB, which the loss measures.
     """
     weights = _weights(blocks)
-    config, head, analysis = model.config, model.head, model.analysis
-    axes = principal_axes(blocks * weights[:, None, None], config.encoder_width)
-    set_matrix(analysis.stem, torch.zeros(config.encoder_width, CHANNELS))
-    analysis.stem.weight.data[: len(axes), :, 0, 0] = axes * weights
-    used = axes[: config.width]
-    nn.init.zeros_(head.last.weight)
-    assert head.last.bias is not None
-    nn.init.zeros_(head.last.bias)
-    head.last.weight.data[:, : len(used), 0, 0] = (used / weights).T
-    features = F.conv2d(blocks, (used * weights)[:, :, None, None])
-    return principal_pair(features, analysis.down, model.synthesis.up[0])
+    width, analysis, synthesis = model.config.width, model.analysis, model.synthesis
+    axes = principal_axes(blocks * weights[:, None, None], CHANNELS)
+    forward, backward = axes * weights, (axes / weights).T
+    used = width + model.config.bypass
+    _set_rows(analysis.stem, forward)
+    if analysis.fine is not None:
+        _set_rows(analysis.fine, forward[width:])
+    columns = list(range(width))
+    columns += range(model.config.encoder_width, model.config.encoder_width + used - width)
+    if isinstance(model, InterModel):
+        _start_differences(model, forward, backward)
+    else:
+        set_matrix(model.head.last, torch.zeros(CHANNELS, used))
+        model.head.last.weight.data[:, :CHANNELS, 0, 0] = backward[:, :used]
+    features = F.conv2d(blocks, forward[:used, :, None, None])
+    return principal_pair(features, analysis.down, synthesis.up[0], columns)
+
+
+def _start_differences(model: InterModel, forward: Tensor, backward: Tensor) -> None:
+    """Make both ends work on differences to the prediction."""
+    analysis, head, width = model.analysis, model.head, model.config.width
+    set_matrix(model.transform, forward)
+    for join, factors in (
+        (analysis.join, {0: 1.0, model.config.encoder_width + width: -1.0}),
+        (model.synthesis.join, {0: 1.0}),
+    ):
+        set_identity(join, factors)
+    if analysis.fine is not None:
+        rows = torch.arange(analysis.fine.out_channels)
+        analysis.fine.weight.data[rows, CHANNELS + width + rows] = -1.0
+    zero_init(head.keep)
+    assert head.keep.bias is not None
+    nn.init.constant_(head.keep.bias, START_KEEP)
+    used = width + model.config.bypass
+    set_matrix(head.last, torch.cat((backward, backward[:, :used]), 1))
+
+
+def _set_rows(conv: nn.Conv2d, matrix: Tensor) -> None:
+    """Make a pointwise convolution the first rows of a matrix, and zeros where that has none."""
+    rows = min(conv.out_channels, matrix.shape[0])
+    set_matrix(conv, torch.zeros(conv.out_channels, conv.in_channels))
+    conv.weight.data[:rows, : matrix.shape[1], 0, 0] = matrix[:rows]
 
 
 def _weights(like: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.latent_graphs import (
     LATENT_STRIDE,
-    PRIOR_OUTPUTS,
     PriorGraph,
     decoded_from,
     latent_graphs,
     latent_hat,
     latent_shapes,
     latent_steps,
+    prior_outputs,
 )
 from nvc_models.tian2023.codec import Tian2023
 from nvc_models.tian2023.config import ALIGNMENT
@@ -171,7 +171,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
     warp_frame = inter.config.warp_frame
     prediction = ["prediction"] if warp_frame else []
     contexts = ["c1", "c2", "c3"]
-    motion_context: list[str] = [*decoded_from("motion"), "motion_decode_gain"]
+    motion_context: list[str] = [*decoded_from("motion", MOTION), "motion_decode_gain"]
     graphs = [
         CodecGraph(
             "intra_analysis",
@@ -183,13 +183,13 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "intra_prior",
             PriorGraph(intra.latent),
             ["intra_z"],
-            [f"intra_{o}" for o in PRIOR_OUTPUTS],
+            prior_outputs("intra", intra.latent),
         ),
         *latent_graphs("intra", intra.latent),
         CodecGraph(
             "intra_synthesis",
             _IntraSynthesis(codec),
-            [*decoded_from("intra"), "intra_decode_gain"],
+            [*decoded_from("intra", intra.latent), "intra_decode_gain"],
             ["decoded", "feature"],
         ),
         CodecGraph("reference", inter.adapt, ["exact_frame"], ["feature"]),
@@ -203,7 +203,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "motion_prior",
             PriorGraph(inter.motion.latent),
             ["motion_z", "ref_motion"],
-            [f"motion_{o}" for o in PRIOR_OUTPUTS],
+            prior_outputs("motion", MOTION),
         ),
         *latent_graphs("motion", inter.motion.latent),
         CodecGraph(
@@ -222,13 +222,13 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "context_prior",
             _ContextPrior(inter),
             ["context_z", "c3", "ref_y"],
-            [f"context_{o}" for o in PRIOR_OUTPUTS],
+            prior_outputs("context", CTX),
         ),
         *latent_graphs("context", inter.latent),
         CodecGraph(
             "inter_synthesis",
             _InterSynthesis(inter),
-            [*decoded_from("context"), "context_decode_gain", *contexts, *prediction],
+            [*decoded_from("context", CTX), "context_decode_gain", *contexts, *prediction],
             ["decoded", "feature", "context_hat"],
         ),
     ]
