@@ -8,6 +8,7 @@ Tensors are float (B, C, H, W).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -24,6 +25,28 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
     """Return a pointwise convolution."""
     return nn.Conv2d(in_channels, out_channels, 1)
+
+
+class Joined(nn.Module):
+    """A convolution of several tensors as if they were one, without copying them into one.
+
+    Each has a layer of its own and the results are added; ``stride`` is also the kernel size.
+    """
+
+    def __init__(self, channels: Sequence[int], out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv2d(n, out_channels, stride, stride=stride, bias=not i)
+            for i, n in enumerate(channels)
+        )
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Map (B, C_i, H, W) to (B, out, H/stride, W/stride)."""
+        first, *rest = (layer(x) for layer, x in zip(self.layers, tensors, strict=True))
+        y: Tensor = first
+        for x in rest:
+            y = y + x
+        return y
 
 
 class FixedPointwise(nn.Conv2d):

@@ -297,7 +297,8 @@ class LatentCoding(nn.Module):
 
         ``noise``: rates see uniform noise, values are rounded straight through.
         ``hard``: rates see the rounded values and the levels that a coder would use, and
-        elements at or below ``skip_level`` are replaced by their mean.
+        elements at or below ``skip_level`` are replaced by their mean. While training, rates see
+        those, too: nothing else would tell the network that an element it passes over is not 0.
         """
         z = self.hyper_analysis(y)
         z_hat = round_through(z)
@@ -327,7 +328,9 @@ class LatentCoding(nn.Module):
         level = (index.floor() + 0.5).clamp(max=LEVELS.count - 0.5)
         used = index + (level - index).detach()
         coded = (index >= skip_level + 1).to(y.dtype)
-        bits = laplace_bits(symbols, used) * coded
+        bits = laplace_bits(symbols, used)
+        if not self.training:
+            bits = bits * coded
         return symbols * coded + mean, bits.sum((1, 2, 3))
 
 

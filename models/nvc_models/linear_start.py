@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,18 +26,14 @@ def set_identity(conv: nn.Module, columns: dict[int, float]) -> None:
             conv.weight.data[i, start + i] = factor
 
 
-def principal_pair(
-    x: Tensor, down: nn.Module, up: nn.Module, columns: Sequence[int] | None = None
-) -> Tensor:
+def principal_pair(x: Tensor, down: nn.Module, up: nn.Module) -> Tensor:
     """Set a 2x2 stride-2 convolution to the principal axes of ``x``, ``up`` to their transpose.
 
-    ``columns`` says which input of ``down`` each channel of ``x`` is, by default the first ones;
-    further ones start unused.
+    If the convolution takes more channels than ``x`` has, the further ones start unused.
     """
     assert isinstance(down, nn.Conv2d)
     assert isinstance(up, nn.Conv2d)
     channels = x.shape[1]
-    columns = range(channels) if columns is None else columns
     axes = principal_axes(F.pixel_unshuffle(x, 2), down.out_channels)
     rows = axes.shape[0]
     nn.init.zeros_(down.weight)
@@ -46,9 +41,9 @@ def principal_pair(
     for conv in (down, up):
         assert conv.bias is not None
         nn.init.zeros_(conv.bias)
-    down.weight.data[:rows, list(columns)] = axes.reshape(rows, channels, 2, 2)
+    down.weight.data[:rows, :channels] = axes.reshape(rows, channels, 2, 2)
     up.weight.data[:, :rows, 0, 0] = axes.T
-    return F.conv2d(x, down.weight[:, list(columns)], down.bias, stride=2)
+    return F.conv2d(x, down.weight[:, :channels], down.bias, stride=2)
 
 
 def principal_axes(x: Tensor, count: int) -> Tensor:
@@ -60,11 +55,13 @@ def principal_axes(x: Tensor, count: int) -> Tensor:
 
 
 def set_matrix(conv: nn.Module, matrix: Tensor) -> None:
-    """Make a pointwise convolution a plain matrix (out, in)."""
+    """Make a pointwise convolution a matrix (out, in); what it has beyond that becomes 0."""
     assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    conv.weight.data[:, :, 0, 0] = matrix
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.weight)
+    rows, columns = matrix.shape
+    conv.weight.data[:rows, :columns, 0, 0] = matrix[: conv.out_channels]
 
 
 def start_scales(latent: LatentCoding, y: Tensor) -> None:

@@ -1,19 +1,22 @@
 """Intra and inter model of the swift family. Frames are RGB in [0, 1], (B, 3, H, W).
 
 Both are the same pair of transforms: blocks of 8x8 pixels, a position at 1/8 each, a 2x2 stride to
-the latent at 1/16, and back. The inter model moves the decoded frame before by vectors that it
+the latent at 1/16, and back. Fine texture is many numbers and little structure: where the blocks of
+a network are narrower than the 96 samples of a position, further channels pass them by, so that
+every sample can be reached. The inter model moves the decoded frame before by vectors that it
 sends, joins what it makes of this prediction at 1/8 on both ways, and codes what it does not tell.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from nvc_models.blocks import GatedBlock, conv1x1
+from nvc_models.blocks import GatedBlock, Joined, conv1x1
 from nvc_models.latent import QualityBias, QualityGain, Quantized, Rounding, bound
 from nvc_models.latent_graphs import LATENT_STRIDE
 from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
@@ -39,17 +42,23 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(GatedBlock(channels) for _ in range(count)))
 
 
+def fine_channels(width: int) -> list[int]:
+    """Channels at 1/8 that pass blocks of this width by: one number, or none."""
+    return [CHANNELS - width] if width < CHANNELS else []
+
+
 class Analysis(nn.Module):
     """Frame, and a context and a prediction if there are some, to a latent at 1/16."""
 
-    def __init__(self, config: IntraConfig | InterConfig, context: int, prediction: int) -> None:
+    def __init__(self, config: IntraConfig | InterConfig, *known: int) -> None:
+        """Take the channels of the context and of the prediction's parts."""
         super().__init__()
-        width, bypass = config.encoder_width, config.bypass
+        width, fine = config.encoder_width, fine_channels(config.width)
         self.stem = conv1x1(CHANNELS, width)
-        self.join = conv1x1(width + context + prediction, width) if context else None
+        self.join = Joined((width, *known), width) if known else None
         self.blocks = _blocks(width, config.encoder_blocks)
-        self.fine = conv1x1(CHANNELS + prediction, bypass) if bypass else None
-        self.down = nn.Conv2d(width + bypass, config.latent, 2, stride=2)
+        self.fine = nn.ModuleList(Joined((CHANNELS, *known[1:]), n) for n in fine)
+        self.down = Joined((width, *fine), config.latent, stride=2)
         self.deep = _blocks(config.latent, config.encoder_deep_blocks)
 
     def forward(self, frame: Tensor, *known: Tensor) -> Tensor:
@@ -57,84 +66,86 @@ class Analysis(nn.Module):
         blocks = blocks_from_planes(*planes_from_rgb(frame))
         x = self.stem(blocks)
         if self.join is not None:
-            x = self.join(torch.cat((x, *known), 1))
-        x = self.blocks(x)
-        if self.fine is not None:
-            x = torch.cat((x, self.fine(torch.cat((blocks, *known[1:]), 1))), 1)
-        y: Tensor = self.deep(self.down(x))
+            x = self.join(x, *known)
+        fine = [layer(blocks, *known[1:]) for layer in self.fine]
+        y: Tensor = self.deep(self.down(self.blocks(x), *fine))
         return y
 
 
 class Synthesis(nn.Module):
     """Latent at 1/16, and a context if there is one, to features at 1/8."""
 
-    def __init__(self, config: IntraConfig | InterConfig, context: int) -> None:
+    def __init__(self, config: IntraConfig | InterConfig, *known: int) -> None:
         super().__init__()
-        width, self.bypass = config.width, config.bypass
-        self.deep = _blocks(config.latent, config.decoder_deep_blocks)
-        self.up = nn.Sequential(
-            conv1x1(config.latent, 4 * (width + config.bypass)), nn.PixelShuffle(2)
-        )
-        self.join = conv1x1(width + context, width) if context else None
+        width, latent = config.width, config.latent
+        self.deep = _blocks(latent, config.decoder_deep_blocks)
+        self.up = _up(latent, width)
+        self.up_fine = nn.ModuleList(_up(latent, n) for n in fine_channels(width))
+        self.join = Joined((width, *known), width) if known else None
         self.blocks = _blocks(width, config.decoder_blocks)
 
     def forward(self, y: Tensor, bias: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
         """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and a context (B, W, H/8, W/8).
 
-        Returns features (B, W, H/8, W/8) and, if some channels pass the blocks by, those.
+        Returns features (B, W, H/8, W/8) and, if there are some, what passes the blocks by.
         """
-        x = self.up(self.deep(y))
-        x, fine = (x[:, : -self.bypass], (x[:, -self.bypass :],)) if self.bypass else (x, ())
-        x = x + bias
+        y = self.deep(y)
+        x = self.up(y) + bias
         if self.join is not None:
-            x = self.join(torch.cat((x, *known), 1))
-        return self.blocks(x), *fine
+            x = self.join(x, *known)
+        return self.blocks(x), *(layer(y) for layer in self.up_fine)
+
+
+def _up(latent: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv1x1(latent, 4 * channels), nn.PixelShuffle(2))
 
 
 class IntraHead(nn.Module):
-    """Features at 1/8 to blocks of luma and chroma."""
+    """What :class:`Synthesis` gives to blocks of luma and chroma."""
 
-    def __init__(self, width: int, bypass: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.last = conv1x1(width + bypass, CHANNELS)
+        self.last = Joined((width, *fine_channels(width)), CHANNELS)
 
     def forward(self, *features: Tensor) -> Tensor:
-        """Map what :class:`Synthesis` gives to (B, 96, H/8, W/8)."""
-        blocks: Tensor = self.last(torch.cat(features, 1))
+        """Map (B, K, H/8, W/8) each to (B, 96, H/8, W/8)."""
+        blocks: Tensor = self.last(*features)
         return blocks
+
+
+class Prediction(nn.Module):
+    """A learned transform of predicted blocks: ``width`` coefficients first, then the fine ones."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(conv1x1(CHANNELS, n) for n in (width, *fine_channels(width)))
+
+    def forward(self, blocks: Tensor) -> list[Tensor]:
+        """Map (B, 96, H/8, W/8) to (B, W, H/8, W/8) and, if there are some, the fine ones."""
+        return [part(blocks) for part in self.parts]
 
 
 class InterHead(nn.Module):
-    """Features and a prediction at 1/8 to blocks of luma and chroma.
+    """What :class:`Synthesis` and :class:`Prediction` give to blocks of luma and chroma.
 
-    The prediction comes as coefficients of a learned transform of its blocks, and how much of each
-    stays is decided block by block: where motion fails, fine texture can go and the rest stay.
+    How much of each coefficient of the prediction stays is decided block by block: where motion
+    fails, fine texture can go and the rest stay.
     """
 
-    def __init__(self, width: int, bypass: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.keep = conv1x1(width, CHANNELS)
-        self.last = conv1x1(CHANNELS + width + bypass, CHANNELS)
+        parts = (width, *fine_channels(width))
+        self.keep = nn.ModuleList(conv1x1(width, n) for n in parts)
+        self.last = Joined((*parts, *parts), CHANNELS)
 
-    def forward(self, prediction: Tensor, *features: Tensor) -> Tensor:
-        """Map (B, 96, H/8, W/8) and what :class:`Synthesis` gives to (B, 96, H/8, W/8)."""
-        kept = prediction * self.keep(features[0]).clamp(0.0, 1.0)
-        blocks: Tensor = self.last(torch.cat((kept, *features), 1))
+    def forward(self, features: Sequence[Tensor], prediction: Sequence[Tensor]) -> Tensor:
+        """Map (B, K, H/8, W/8) each to (B, 96, H/8, W/8)."""
+        kept = [
+            x * keep(features[0]).clamp(0.0, 1.0)
+            for x, keep in zip(prediction, self.keep, strict=True)
+        ]
+        blocks: Tensor = self.last(*kept, *features)
         return blocks
-
-
-class Context(nn.Module):
-    """What the first coefficients of a prediction tell about the frame."""
-
-    def __init__(self, config: InterConfig) -> None:
-        super().__init__()
-        self.width = config.width
-        self.blocks = _blocks(config.width, config.context_blocks)
-
-    def forward(self, prediction: Tensor) -> Tensor:
-        """Map (B, 96, H/8, W/8) to (B, W, H/8, W/8)."""
-        context: Tensor = self.blocks(prediction[:, : self.width])
-        return context
 
 
 def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,9 +192,9 @@ class IntraModel(nn.Module):
     def __init__(self, config: IntraConfig) -> None:
         super().__init__()
         self.config = config
-        self.analysis = Analysis(config, 0, 0)
-        self.synthesis = Synthesis(config, 0)
-        self.head = IntraHead(config.width, config.bypass)
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.head = IntraHead(config.width)
         self.latent = _latent_model(
             config.latent, config.hyper, 0, config.entropy_width, adaptive_step=True
         )
@@ -216,14 +227,15 @@ class InterModel(nn.Module):
         self.motion = _latent_model(VECTORS, config.motion_hyper, VECTORS, config.motion_width)
         self.motion_encode_gain = QualityGain(VECTORS, LOG_VECTOR, LOG_VECTOR)
         self.motion_decode_gain = QualityGain(VECTORS, -LOG_VECTOR, -LOG_VECTOR)
-        self.transform = conv1x1(CHANNELS, CHANNELS)
-        self.context = Context(config)
+        self.prediction = Prediction(config.width)
+        self.context = _blocks(config.width, config.context_blocks)
         self.temporal_prior = nn.Sequential(
             nn.Conv2d(config.width, config.width, 2, stride=2), nn.LeakyReLU(0.1)
         )
-        self.analysis = Analysis(config, config.width, CHANNELS)
+        parts = (config.width, *fine_channels(config.width))
+        self.analysis = Analysis(config, config.width, *parts)
         self.synthesis = Synthesis(config, config.width)
-        self.head = InterHead(config.width, config.bypass)
+        self.head = InterHead(config.width)
         self.latent = _latent_model(config.latent, config.hyper, config.width, config.entropy_width)
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
@@ -260,10 +272,10 @@ class InterModel(nn.Module):
         vectors = motion.y_hat * self.motion_decode_gain(quality)
         with torch.autocast(frame.device.type, enabled=False):
             moves = self.vectors.inverse(vectors)
-            prediction = predict(reference.luma, reference.chroma, moves)
-        prediction = self.transform(prediction)
-        context = self.context(prediction)
-        y = self.analysis(frame, context, prediction) * self.encode_gain(quality)
+            moved = predict(reference.luma, reference.chroma, moves)
+        prediction = self.prediction(moved)
+        context = self.context(prediction[0])
+        y = self.analysis(frame, context, *prediction) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),
             self.temporal_prior(context),
@@ -273,7 +285,7 @@ class InterModel(nn.Module):
         features = self.synthesis(
             coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context
         )
-        decoded, y_plane, c_plane = pictures_from_blocks(self.head(prediction, *features).float())
+        decoded, y_plane, c_plane = pictures_from_blocks(self.head(features, prediction).float())
         following = Reference(y_plane, c_plane, vectors)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion

@@ -16,8 +16,7 @@ class IntraConfig:
     """Intra model: ``width`` channels at 1/8, ``latent`` at 1/16.
 
     Blocks lie at 1/8, deep blocks at 1/16. The encoder may be wider: 96 channels at 1/8 hold every
-    sample of a block. ``bypass`` further channels at 1/8 reach the latent, and the picture from it,
-    without passing the blocks: fine texture, which is many numbers and little structure.
+    sample of a block.
     """
 
     width: int
@@ -29,7 +28,6 @@ class IntraConfig:
     decoder_blocks: int
     encoder_deep_blocks: int = 0
     decoder_deep_blocks: int = 0
-    bypass: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class InterConfig:
     decoder_blocks: int
     encoder_deep_blocks: int = 0
     decoder_deep_blocks: int = 0
-    bypass: int = 0
     motion_hyper: int = 8
     motion_width: int = 32
 
@@ -105,7 +102,6 @@ SWIFT_S = SwiftConfig(
         encoder_width=96,
         encoder_blocks=2,
         decoder_blocks=2,
-        bypass=32,
     ),
 )
 

@@ -18,10 +18,17 @@ from nvc_models.latent_graphs import (
     latent_steps,
     prior_outputs,
 )
-from nvc_models.swift.codec import STRIDE, InterModel, IntraModel, Swift, pictures_from_blocks
+from nvc_models.swift.codec import (
+    STRIDE,
+    InterModel,
+    IntraModel,
+    Swift,
+    fine_channels,
+    pictures_from_blocks,
+)
 from nvc_models.swift.config import ALIGNMENT
 from nvc_models.swift.motion import VECTORS, predict
-from nvc_models.swift.planes import CHANNELS, planes_from_rgb
+from nvc_models.swift.planes import planes_from_rgb
 
 
 class _IntraAnalysis(nn.Module):
@@ -53,7 +60,7 @@ class _IntraSynthesis(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias)
         frame, luma, chroma = pictures_from_blocks(self.head(*features))
-        return frame.clamp(0.0, 1.0), luma, chroma
+        return frame, luma, chroma
 
 
 class _Reference(nn.Module):
@@ -80,12 +87,12 @@ class _MotionAnalysis(nn.Module):
 class _Context(nn.Module):
     """Symbols of the vectors -> their coefficients, context, temporal prior and prediction.
 
-    The prediction is given as its transform, see :class:`nvc_models.swift.codec.InterHead`.
+    The prediction is given as its transform, see :class:`nvc_models.swift.codec.Prediction`.
     """
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.vectors, self.transform = model.vectors, model.transform
+        self.vectors, self.prediction = model.vectors, model.prediction
         self.context, self.temporal_prior = model.context, model.temporal_prior
 
     def forward(
@@ -97,11 +104,11 @@ class _Context(nn.Module):
         gain: Tensor,
         luma: Tensor,
         chroma: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         vectors = latent_hat(s0, m0, s1, m1) * gain
-        prediction = self.transform(predict(luma, chroma, self.vectors.inverse(vectors)))
-        context = self.context(prediction)
-        return vectors, context, self.temporal_prior(context), prediction
+        prediction = self.prediction(predict(luma, chroma, self.vectors.inverse(vectors)))
+        context = self.context(prediction[0])
+        return vectors, context, self.temporal_prior(context), *prediction
 
 
 class _InterAnalysis(nn.Module):
@@ -109,10 +116,8 @@ class _InterAnalysis(nn.Module):
         super().__init__()
         self.analysis, self.latent = model.analysis, model.latent
 
-    def forward(
-        self, frame: Tensor, context: Tensor, prediction: Tensor, gain: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        y = self.analysis(frame, context, prediction) * gain
+    def forward(self, frame: Tensor, gain: Tensor, *known: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.analysis(frame, *known) * gain
         return y, torch.round(self.latent.hyper_analysis(y))
 
 
@@ -132,17 +137,17 @@ class _InterSynthesis(nn.Module):
         gain: Tensor,
         bias: Tensor,
         context: Tensor,
-        prediction: Tensor,
+        *prediction: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         features = self.synthesis(latent_hat(s0, m0, s1, m1) * gain, bias, context)
-        frame, luma, chroma = pictures_from_blocks(self.head(prediction, *features))
-        return frame.clamp(0.0, 1.0), luma, chroma
+        frame, luma, chroma = pictures_from_blocks(self.head(features, prediction))
+        return frame, luma, chroma
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
     """Cut a codec into graphs; see :class:`nvc_models.graph.CodecGraphs`."""
     intra, inter = codec.intra, codec.inter
-    planes = ["luma", "chroma"]
+    planes, prediction = ["luma", "chroma"], list(_prediction_shapes(codec))
     graphs = [
         CodecGraph(
             "intra_analysis",
@@ -181,12 +186,12 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "inter_context",
             _Context(inter),
             [*decoded_from("motion", inter.motion), "motion_decode_gain", "ref_luma", "ref_chroma"],
-            ["vectors", "context", "temporal", "prediction"],
+            ["vectors", "context", "temporal", *prediction],
         ),
         CodecGraph(
             "inter_analysis",
             _InterAnalysis(inter),
-            ["frame", "context", "prediction", "inter_encode_gain"],
+            ["frame", "inter_encode_gain", "context", *prediction],
             ["inter_y", "inter_z"],
         ),
         CodecGraph(
@@ -204,7 +209,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
                 "inter_decode_gain",
                 "inter_decode_bias",
                 "context",
-                "prediction",
+                *prediction,
             ],
             ["decoded", *planes],
         ),
@@ -250,12 +255,20 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "vectors": vectors,
         "ref_vectors": vectors,
         "context": TensorShape(config.width, STRIDE),
-        "prediction": TensorShape(CHANNELS, STRIDE),
+        **_prediction_shapes(codec),
         "temporal": TensorShape(config.width, LATENT_STRIDE),
         **latent_shapes("intra", codec.intra.latent),
         **latent_shapes("motion", codec.inter.motion),
         **latent_shapes("inter", codec.inter.latent),
     }
+
+
+def _prediction_shapes(codec: Swift) -> dict[str, TensorShape]:
+    """Tensors of the prediction: its first coefficients and, if there are some, the fine ones."""
+    width = codec.config.inter.width
+    names = ("prediction", "prediction_fine")
+    parts = (width, *fine_channels(width))
+    return {name: TensorShape(n, STRIDE) for name, n in zip(names, parts, strict=False)}
 
 
 def _programs() -> dict[str, Any]:

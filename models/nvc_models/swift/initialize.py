@@ -6,18 +6,14 @@ truncated orthonormal basis, an inter model codes the difference to its predicti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.blocks import zero_init
-from nvc_models.linear_start import (
-    principal_axes,
-    principal_pair,
-    set_identity,
-    set_matrix,
-    start_scales,
-)
+from nvc_models.blocks import Joined, zero_init
+from nvc_models.linear_start import principal_axes, set_matrix, start_scales
 from nvc_models.swift.codec import InterModel, IntraModel
 from nvc_models.swift.motion import predict
 from nvc_models.swift.planes import (
@@ -61,48 +57,54 @@ def _start_transform(model: IntraModel | InterModel, blocks: Tensor) -> Tensor:
     Axes are those of the error in RGB, which the loss measures.
     """
     weights = _weights(blocks)
-    width, analysis, synthesis = model.config.width, model.analysis, model.synthesis
+    analysis, synthesis, coarse = model.analysis, model.synthesis, model.config.width
     axes = principal_axes(blocks * weights[:, None, None], CHANNELS)
     forward, backward = axes * weights, (axes / weights).T
-    used = width + model.config.bypass
-    _set_rows(analysis.stem, forward)
-    if analysis.fine is not None:
-        _set_rows(analysis.fine, forward[width:])
-    columns = list(range(width))
-    columns += range(model.config.encoder_width, model.config.encoder_width + used - width)
+    set_matrix(analysis.stem, forward)
+    for layer in analysis.fine:
+        _set_layers(layer, [forward[coarse:]])
     if isinstance(model, InterModel):
         _start_differences(model, forward, backward)
     else:
-        set_matrix(model.head.last, torch.zeros(CHANNELS, used))
-        model.head.last.weight.data[:, :CHANNELS, 0, 0] = backward[:, :used]
-    features = F.conv2d(blocks, forward[:used, :, None, None])
-    return principal_pair(features, analysis.down, synthesis.up[0], columns)
+        _set_layers(model.head.last, backward.split(coarse, 1))
+    coefficients = F.conv2d(blocks, forward[:, :, None, None])
+    pairs = principal_axes(F.pixel_unshuffle(coefficients, 2), model.config.latent)
+    kernels = pairs.reshape(len(pairs), CHANNELS, 2, 2)
+    for down, kernel in zip(analysis.down.layers, kernels.split(coarse, 1), strict=True):
+        down.weight.data.zero_()
+        down.weight.data[: len(pairs), : kernel.shape[1]] = kernel
+    nn.init.zeros_(analysis.down.layers[0].bias)
+    ups = [synthesis.up, *synthesis.up_fine]
+    for up, rows in zip(ups, pairs.T.split(4 * coarse), strict=True):
+        set_matrix(up[0], rows)
+    return F.conv2d(coefficients, kernels, stride=2)
 
 
 def _start_differences(model: InterModel, forward: Tensor, backward: Tensor) -> None:
     """Make both ends work on differences to the prediction."""
-    analysis, head, width = model.analysis, model.head, model.config.width
-    set_matrix(model.transform, forward)
-    for join, factors in (
-        (analysis.join, {0: 1.0, model.config.encoder_width + width: -1.0}),
-        (model.synthesis.join, {0: 1.0}),
-    ):
-        set_identity(join, factors)
-    if analysis.fine is not None:
-        rows = torch.arange(analysis.fine.out_channels)
-        analysis.fine.weight.data[rows, CHANNELS + width + rows] = -1.0
-    zero_init(head.keep)
-    assert head.keep.bias is not None
-    nn.init.constant_(head.keep.bias, START_KEEP)
-    used = width + model.config.bypass
-    set_matrix(head.last, torch.cat((backward, backward[:, :used]), 1))
+    analysis, head, config = model.analysis, model.head, model.config
+    coarse, width = config.width, config.encoder_width
+    for part, rows in zip(model.prediction.parts, forward.split(coarse), strict=True):
+        set_matrix(part, rows)
+    context = torch.zeros(width, width)
+    minus = -torch.eye(width, CHANNELS)
+    assert analysis.join is not None
+    assert model.synthesis.join is not None
+    _set_layers(analysis.join, [torch.eye(width), context[:, :coarse], *minus.split(coarse, 1)])
+    _set_layers(model.synthesis.join, [torch.eye(coarse)])
+    for layer in analysis.fine:
+        fine = layer.layers[0].out_channels
+        _set_layers(layer, [forward[coarse:], torch.zeros(fine, coarse), -torch.eye(fine)])
+    for keep in head.keep:
+        zero_init(keep)
+        nn.init.constant_(keep.bias, START_KEEP)
+    _set_layers(head.last, backward.split(coarse, 1) * 2)
 
 
-def _set_rows(conv: nn.Conv2d, matrix: Tensor) -> None:
-    """Make a pointwise convolution the first rows of a matrix, and zeros where that has none."""
-    rows = min(conv.out_channels, matrix.shape[0])
-    set_matrix(conv, torch.zeros(conv.out_channels, conv.in_channels))
-    conv.weight.data[:rows, : matrix.shape[1], 0, 0] = matrix[:rows]
+def _set_layers(joined: Joined, matrices: Sequence[Tensor]) -> None:
+    """Make the layers of a pointwise convolution plain matrices, and zeros those without one."""
+    for i, layer in enumerate(joined.layers):
+        set_matrix(layer, matrices[i] if i < len(matrices) else torch.zeros(1, 1))
 
 
 def _weights(like: Tensor) -> Tensor:

@@ -105,9 +105,11 @@ class Positions:
         x = steps.view(1, count, 1, 1) + across + self.left[:, :, None, None]
         y = rows.view(len(rows), 1, 1, 1) + down.view(h, 1) + self.top[:, :, None, None]
         lines = _inside(y, height) * _number(y, width)
-        index = lines.long() + _inside(x, width).long()
+        index = lines.int() + _inside(x, width).int()
         flat = plane.flatten(2)
-        places = index.reshape(b, 1, -1).expand(-1, flat.shape[1], -1)
+        places = index.reshape(b, 1, -1)
+        if flat.shape[1] > 1:
+            places = places.expand(-1, flat.shape[1], -1)
         return torch.gather(flat, 2, places).view(b, -1, len(rows), count, h, w)
 
     def _filter(self, patch: Tensor, taps: Callable[[Tensor], Taps]) -> Tensor:

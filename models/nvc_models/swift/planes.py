@@ -35,11 +35,10 @@ def planes_from_rgb(frame: Tensor) -> tuple[Tensor, Tensor]:
 
 def rgb_from_planes(y: Tensor, c: Tensor) -> Tensor:
     """RGB frames (B, 3, H, W), not clamped; each chroma sample serves four pixels."""
-    full = F.interpolate(c, scale_factor=2.0, mode="nearest")
-    y = y + 0.5
-    blue, red = full[:, 0:1] * (2.0 * (1.0 - BLUE)), full[:, 1:2] * (2.0 * (1.0 - RED))
+    blue, red = c[:, 0:1] * (2.0 * (1.0 - BLUE)), c[:, 1:2] * (2.0 * (1.0 - RED))
     green = blue * (-BLUE / GREEN) + red * (-RED / GREEN)
-    return torch.cat((y + red, y + green, y + blue), 1)
+    colour = torch.cat((red, green, blue), 1) + 0.5
+    return y + F.interpolate(colour, scale_factor=2.0, mode="nearest")
 
 
 def blocks_from_planes(y: Tensor, c: Tensor) -> Tensor:

@@ -35,10 +35,8 @@ class _ContextPrior(nn.Module):
         super().__init__()
         self.prior, self.temporal = PriorGraph(model.latent), model.temporal_prior
 
-    def forward(
-        self, z: Tensor, c3: Tensor, y_ref: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.prior(z, self.temporal(c3), y_ref)
+    def forward(self, z: Tensor, c3: Tensor, y_ref: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.prior(z, self.temporal(c3), y_ref)
         return outputs
 
 
@@ -171,7 +169,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
     warp_frame = inter.config.warp_frame
     prediction = ["prediction"] if warp_frame else []
     contexts = ["c1", "c2", "c3"]
-    motion_context: list[str] = [*decoded_from("motion", MOTION), "motion_decode_gain"]
+    motion_context: list[str] = [*decoded_from("motion", inter.motion.latent), "motion_decode_gain"]
     graphs = [
         CodecGraph(
             "intra_analysis",
@@ -203,7 +201,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "motion_prior",
             PriorGraph(inter.motion.latent),
             ["motion_z", "ref_motion"],
-            prior_outputs("motion", MOTION),
+            prior_outputs("motion", inter.motion.latent),
         ),
         *latent_graphs("motion", inter.motion.latent),
         CodecGraph(
@@ -222,13 +220,13 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "context_prior",
             _ContextPrior(inter),
             ["context_z", "c3", "ref_y"],
-            prior_outputs("context", CTX),
+            prior_outputs("context", inter.latent),
         ),
         *latent_graphs("context", inter.latent),
         CodecGraph(
             "inter_synthesis",
             _InterSynthesis(inter),
-            [*decoded_from("context", CTX), "context_decode_gain", *contexts, *prediction],
+            [*decoded_from("context", inter.latent), "context_decode_gain", *contexts, *prediction],
             ["decoded", "feature", "context_hat"],
         ),
     ]

@@ -19,15 +19,33 @@ PYRAMID_LEVELS = 4
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """Sample ``x`` (B, C, H, W) bilinearly at ``flow`` (B, 2, H, W) pixels off; border padding.
 
-    flow[:, 0] is horizontal (positive: to the right), flow[:, 1] vertical.
+    flow[:, 0] is horizontal (positive: to the right), flow[:, 1] vertical. Positions are whole
+    pixels, which float32 holds exactly, and a fraction: ``GridSample`` normalises them to [-1, 1],
+    and what that rounds is by far the largest difference between engines in wide pictures.
     """
     height, width = x.shape[-2:]
-    xs = torch.arange(width, device=x.device, dtype=torch.float32).view(1, 1, -1)
-    ys = torch.arange(height, device=x.device, dtype=torch.float32).view(1, -1, 1)
-    grid_x = (xs + flow[:, 0]) * (2.0 / (width - 1)) - 1.0
-    grid_y = (ys + flow[:, 1]) * (2.0 / (height - 1)) - 1.0
-    grid = torch.stack((grid_x, grid_y), -1)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    columns, right_of = _neighbours(flow[:, :1], torch.arange(width, device=x.device), width)
+    rows, below = _neighbours(flow[:, 1:], torch.arange(height, device=x.device)[:, None], height)
+    lines = [row * width for row in rows]
+    (a, b), (c, d) = (
+        [_fetch(x, (line + column).int()) for column in columns] for line in lines
+    )
+    top, bottom = a + (b - a) * right_of, c + (d - c) * right_of
+    return top + (bottom - top) * below
+
+
+def _neighbours(flow: Tensor, start: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Pixels before and after each place (B, 1, H, W), inside the picture, and the fraction."""
+    whole = flow.floor()
+    first = start.to(flow.dtype) + whole
+    return (first.clamp(0, size - 1), (first + 1.0).clamp(0, size - 1)), flow - whole
+
+
+def _fetch(x: Tensor, places: Tensor) -> Tensor:
+    """Fetch all channels of ``x`` (B, C, H, W) at places (B, 1, H, W), counted row by row."""
+    flat, wanted = x.flatten(2), places.flatten(1)
+    fetched = [image.index_select(1, at) for image, at in zip(flat, wanted, strict=True)]
+    return torch.stack(fetched).view_as(x)
 
 
 def resize_flow(flow: Tensor, factor: int) -> Tensor:
