@@ -119,6 +119,10 @@ def laplace_bits(x: Tensor, index: Tensor) -> Tensor:
     return LOG2E * torch.where(distance < 0.5, inside, outside)
 
 
+START_WIDTH = 0.5
+"""Of the density that a hyperlatent starts with: most are 0 until training finds a use for them."""
+
+
 class FactorizedPrior(nn.Module):
     """Learned density of each hyperlatent channel (Balle et al. 2018, appendix 6.1)."""
 
@@ -126,7 +130,7 @@ class FactorizedPrior(nn.Module):
         super().__init__()
         self.channels = channels
         sizes = (1, *filters, 1)
-        scale = 8.0 ** (1 / (len(filters) + 1))
+        scale = START_WIDTH ** (1 / (len(filters) + 1))
         self.matrices = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.factors = nn.ParameterList()
@@ -230,13 +234,13 @@ class Quantized:
 class Part0:
     """What the hyperlatent and the priors tell: tensors kept for part 1, step, index and mean.
 
-    ``step`` (B, C, H, W) or nothing; ``index`` and ``mean`` (B, C/2, H, W) of part 0.
+    ``step`` (B, C, H, W); ``index`` and ``mean`` (B, C/2, H, W) of part 0; step and mean if any.
     """
 
     kept: tuple[Tensor, ...]
     step: Tensor | None
     index: Tensor
-    mean: Tensor
+    mean: Tensor | None
 
 
 def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
@@ -259,13 +263,17 @@ class LatentCoding(nn.Module):
     Subclasses say how distributions come of the hyperlatent: :meth:`part_0` and :meth:`part_1`.
     """
 
-    KEPT: tuple[str, ...]
-    """Names of the tensors that :meth:`part_0` keeps for :meth:`part_1`."""
-    hyper_encoder: nn.Module
+    hyper_encoder: nn.Sequential
     factorized: FactorizedPrior
-    config: LatentConfig
+    kept: tuple[str, ...]
+    """Names of the tensors that :meth:`part_0` keeps for :meth:`part_1`."""
     has_step = True
     """Whether the network gives a quantisation step for each element; else it is 1."""
+    has_mean = True
+    """Whether the network gives a mean for each element; else it is 0."""
+    threshold = 0.5
+    """What is nearer to its mean than this becomes a symbol 0. Above 1/2 it saves bits that are
+    worth more than the error."""
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """Hyperlatent (B, N, H/4, W/4) of a scaled latent (B, C, H, W), not yet rounded."""
@@ -281,9 +289,19 @@ class LatentCoding(nn.Module):
         """Map the rounded hyperlatent (B, N, H/4, W/4) and further priors (B, K, H, W)."""
         raise NotImplementedError
 
-    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
         """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0 and what was kept."""
         raise NotImplementedError
+
+    def ends(self) -> list[nn.Module]:
+        """Return what hyperlatents, indices, means and steps come from: their channels stay."""
+        raise NotImplementedError
+
+    def round(self, residual: Tensor) -> Tensor:
+        """Round a latent without its mean to symbols; same shape."""
+        if self.threshold == 0.5:
+            return torch.round(residual)
+        return residual.sign() * (residual.abs() + (1.0 - self.threshold)).floor()
 
     @staticmethod
     def index(raw: Tensor) -> Tensor:
@@ -308,7 +326,7 @@ class LatentCoding(nn.Module):
         y_0, y_1 = split_checkerboard(y if step is None else y / step)
         hat_0, bits_0 = self._quantize(y_0, part_0.mean, part_0.index, rounding, skip_level)
         index_1, mean_1 = self.part_1(hat_0, *part_0.kept)
-        hat_1, bits_1 = self._quantize(y_1, mean_1.float(), index_1.float(), rounding, skip_level)
+        hat_1, bits_1 = self._quantize(y_1, mean_1, index_1.float(), rounding, skip_level)
         y_hat = merge_checkerboard(hat_0, hat_1)
         return Quantized(
             y_hat=y_hat if step is None else y_hat * step,
@@ -318,20 +336,21 @@ class LatentCoding(nn.Module):
         )
 
     def _quantize(
-        self, y: Tensor, mean: Tensor, index: Tensor, rounding: Rounding, skip_level: int
+        self, y: Tensor, mean: Tensor | None, index: Tensor, rounding: Rounding, skip_level: int
     ) -> tuple[Tensor, Tensor]:
-        residual = y - mean
-        symbols = round_through(residual)
+        residual = y if mean is None else y - mean
+        symbols = residual + (self.round(residual) - residual).detach()
         if rounding == "noise" and self.training:
             rated = residual + torch.rand_like(residual) - 0.5
-            return symbols + mean, laplace_bits(rated, index).sum((1, 2, 3))
+            return symbols if mean is None else symbols + mean, laplace_bits(rated, index).sum((1, 2, 3))
         level = (index.floor() + 0.5).clamp(max=LEVELS.count - 0.5)
         used = index + (level - index).detach()
         coded = (index >= skip_level + 1).to(y.dtype)
         bits = laplace_bits(symbols, used)
         if not self.training:
             bits = bits * coded
-        return symbols * coded + mean, bits.sum((1, 2, 3))
+        hat = symbols * coded
+        return hat if mean is None else hat + mean, bits.sum((1, 2, 3))
 
 
 def hyper_encoder(channels: int, hyper_channels: int) -> nn.Sequential:
@@ -363,7 +382,7 @@ def hyper_decoder(hyper_channels: int, channels: int) -> nn.Sequential:
 class LatentModel(LatentCoding):
     """The paper's entropy model: the spatial prior sees the fused parameters."""
 
-    KEPT = ("fused",)
+    kept = ("fused",)
 
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
@@ -401,3 +420,7 @@ class LatentModel(LatentCoding):
         delta = self.spatial(torch.cat((spread_part_0(part_0_hat), fused), 1))
         raw, mean = (fused[:, self.config.channels :] + delta).chunk(2, 1)
         return self.index(split_checkerboard(raw)[1]), split_checkerboard(mean)[1]
+
+    def ends(self) -> list[nn.Module]:
+        """See :class:`LatentCoding`."""
+        return [self.hyper_encoder[-1], self.fusion[-1], self.spatial[-1]]

@@ -6,7 +6,8 @@ A latent called ``p`` is coded as the hyperlatent ``p_z``, then ``p_0`` and ``p_
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from nvc_models.graph import CodecGraph, TensorShape
@@ -25,80 +26,94 @@ class PriorGraph(nn.Module):
     def forward(self, z: Tensor, *priors: Tensor) -> tuple[Tensor, ...]:
         """Map z (B, N, H/4, W/4) and priors (B, K, H, W) to :func:`prior_outputs`."""
         part_0 = self.latent.part_0(z, *priors)
-        step = () if part_0.step is None else (part_0.step,)
-        return (*part_0.kept, *step, part_0.index, part_0.mean)
+        found = (*part_0.kept, part_0.step, part_0.index, part_0.mean)
+        return tuple(tensor for tensor in found if tensor is not None)
 
 
 def prior_outputs(prefix: str, latent: LatentCoding) -> list[str]:
     """Outputs of a prior graph."""
-    step = ("step",) if latent.has_step else ()
-    return [f"{prefix}_{o}" for o in (*latent.KEPT, *step, "0_index", "0_mean")]
+    step = [f"{prefix}_step"] if latent.has_step else []
+    kept = [f"{prefix}_{name}" for name in latent.kept]
+    return [*kept, *step, f"{prefix}_0_index", *_mean(prefix, latent, 0)]
+
+
+def _mean(prefix: str, latent: LatentCoding, part: int) -> list[str]:
+    return [f"{prefix}_{part}_mean"] if latent.has_mean else []
 
 
 class QuantizeGraph(nn.Module):
-    """Symbols of one part: round((y / step)_part - mean); the step is 1 unless given."""
+    """Symbols of one part: (y / step)_part - mean, rounded."""
 
-    def __init__(self, part: int) -> None:
+    def __init__(self, latent: LatentCoding, part: int) -> None:
         super().__init__()
-        self.part = part
+        self.latent, self.part = latent, part
 
-    def forward(self, y: Tensor, mean: Tensor, step: Tensor | None = None) -> Tensor:
-        """Map y and step (B, C, H, W) and mean (B, C/2, H, W) to whole numbers (B, C/2, H, W)."""
-        y = y if step is None else y / step
-        return torch.round(split_checkerboard(y)[self.part] - mean)
+    def forward(self, y: Tensor, *known: Tensor) -> Tensor:
+        """Map y and, if there are some, step (B, C, H, W) and mean to symbols (B, C/2, H, W)."""
+        values = list(known)
+        y = y / values.pop(0) if self.latent.has_step else y
+        part = split_checkerboard(y)[self.part]
+        return self.latent.round(part - values.pop(0) if self.latent.has_mean else part)
 
 
 class SpatialGraph(nn.Module):
-    """What part 0 tells about part 1: its index and mean."""
+    """What part 0 tells about part 1: its index and, if there is one, its mean."""
 
     def __init__(self, latent: LatentCoding) -> None:
         super().__init__()
         self.latent = latent
 
-    def forward(self, symbols: Tensor, mean: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Map part 0 (B, C/2, H, W) and what was kept for part 1 to (B, C/2, H, W) each."""
-        index, mean_1 = self.latent.part_1(symbols + mean, *kept)
-        return index, mean_1
+    def forward(self, symbols: Tensor, *known: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map part 0, its mean if any, and what was kept for part 1 to (B, C/2, H, W) each."""
+        values = list(known)
+        hat = symbols + values.pop(0) if self.latent.has_mean else symbols
+        index, mean = self.latent.part_1(hat, *values)
+        return index if mean is None else (index, mean)
 
 
-def latent_hat(
-    s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor | None = None
-) -> Tensor:
-    """Rebuild a decoded latent (B, C, H, W) from the symbols and means of its parts."""
-    y = merge_checkerboard(s0 + m0, s1 + m1)
-    return y if step is None else y * step
+class Decoded(nn.Module):
+    """Rebuilds a decoded latent from the tensors of :func:`decoded_from`."""
+
+    def __init__(self, latent: LatentCoding) -> None:
+        super().__init__()
+        self.has_mean, self.has_step = latent.has_mean, latent.has_step
+
+    def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Take those tensors and others; returns the latent (B, C, H, W) and the others."""
+        part_0, part_1, *rest = tensors
+        if self.has_mean:
+            part_0, part_1 = part_0 + rest.pop(0), part_1 + rest.pop(0)
+        y = merge_checkerboard(part_0, part_1)
+        return (y * rest.pop(0) if self.has_step else y), rest
 
 
 def decoded_from(prefix: str, latent: LatentCoding) -> list[str]:
-    """Tensors a decoded latent is rebuilt from: the arguments of :func:`latent_hat`."""
-    parts = [f"{prefix}_0", f"{prefix}_0_mean", f"{prefix}_1", f"{prefix}_1_mean"]
-    return [*parts, f"{prefix}_step"] if latent.has_step else parts
+    """Tensors a decoded latent is rebuilt from, see :class:`Decoded`."""
+    means = [*_mean(prefix, latent, 0), *_mean(prefix, latent, 1)]
+    step = [f"{prefix}_step"] if latent.has_step else []
+    return [f"{prefix}_0", f"{prefix}_1", *means, *step]
 
 
 def latent_graphs(prefix: str, latent: LatentCoding) -> list[CodecGraph]:
     """Graphs between the coding points of one latent (its prior graph excluded)."""
-    mean_0, kept = f"{prefix}_0_mean", [f"{prefix}_{k}" for k in latent.KEPT]
     step = [f"{prefix}_step"] if latent.has_step else []
-    return [
+    means = [_mean(prefix, latent, part) for part in (0, 1)]
+    quantize = [
         CodecGraph(
-            f"{prefix}_quantize_0",
-            QuantizeGraph(0),
-            [f"{prefix}_y", mean_0, *step],
-            [f"{prefix}_0"],
-        ),
-        CodecGraph(
-            f"{prefix}_spatial",
-            SpatialGraph(latent),
-            [f"{prefix}_0", mean_0, *kept],
-            [f"{prefix}_1_index", f"{prefix}_1_mean"],
-        ),
-        CodecGraph(
-            f"{prefix}_quantize_1",
-            QuantizeGraph(1),
-            [f"{prefix}_y", f"{prefix}_1_mean", *step],
-            [f"{prefix}_1"],
-        ),
+            f"{prefix}_quantize_{part}",
+            QuantizeGraph(latent, part),
+            [f"{prefix}_y", *step, *means[part]],
+            [f"{prefix}_{part}"],
+        )
+        for part in (0, 1)
     ]
+    spatial = CodecGraph(
+        f"{prefix}_spatial",
+        SpatialGraph(latent),
+        [f"{prefix}_0", *means[0], *(f"{prefix}_{name}" for name in latent.kept)],
+        [f"{prefix}_1_index", *means[1]],
+    )
+    return [quantize[0], spatial, quantize[1]]
 
 
 def latent_shapes(prefix: str, latent: LatentCoding) -> dict[str, TensorShape]:
@@ -111,7 +126,7 @@ def latent_shapes(prefix: str, latent: LatentCoding) -> dict[str, TensorShape]:
     for name, channels in latent.kept_channels.items():
         shapes[f"{prefix}_{name}"] = TensorShape(channels, LATENT_STRIDE)
     for part in (0, 1):
-        for suffix in ("", "_index", "_mean"):
+        for suffix in ("", "_index", *(("_mean",) if latent.has_mean else ())):
             shapes[f"{prefix}_{part}{suffix}"] = half
     return shapes
 

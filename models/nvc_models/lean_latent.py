@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nvc_models.blocks import SeparableBlock, conv1x1, zero_init
+from nvc_models.blocks import Joined, SeparableBlock, conv1x1, zero_init
 from nvc_models.latent import (
     MIN_STEP,
     FactorizedPrior,
     LatentCoding,
-    LatentConfig,
     Part0,
     bound,
     hyper_decoder,
@@ -26,10 +25,20 @@ from nvc_models.latent import (
 
 
 @dataclass(frozen=True)
-class LeanLatentConfig(LatentConfig):
-    """Sizes of one latent's entropy model, and whether each element has a step of its own."""
+class LeanLatentConfig:
+    """Sizes of one latent's entropy model, and what the network says of each element.
 
+    ``adaptive_step``: a quantisation step; else 1. ``predicts_mean``: a mean; else 0, which suits
+    a latent that is the transform of a difference. ``threshold``: see :class:`LatentCoding`.
+    """
+
+    channels: int
+    hyper_channels: int
+    prior_channels: tuple[int, ...]
+    width: int
     adaptive_step: bool = False
+    predicts_mean: bool = True
+    threshold: float = 0.5
 
 
 def _trunk(width: int) -> nn.Sequential:
@@ -41,51 +50,101 @@ def _trunk(width: int) -> nn.Sequential:
     )
 
 
+class BothParts(nn.Module):
+    """A parameter of both parts from features: two pointwise layers, the second on one colour.
+
+    Channel i of part 0 is that of half A on even squares and of half B on odd ones; in part 1 it is
+    the other way round. The first layer serves half B, their sum half A.
+    """
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.base = zero_init(conv1x1(width, channels // 2))
+        self.more = zero_init(conv1x1(width, channels // 2))
+
+    def forward(self, features: Tensor, even: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, width, H, W) and the squares (B, 1, H, W) to (B, C/2, H, W) for each part."""
+        base, more = self.base(features).float(), self.more(features).float()
+        return base + more * even, base + more * odd
+
+
+class ByColour(nn.Module):
+    """A pointwise layer with other weights on even than on odd squares."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.even, self.odd = (conv1x1(in_channels, out_channels) for _ in range(2))
+
+    def forward(self, x: Tensor, even: Tensor, odd: Tensor) -> Tensor:
+        """Map (B, in, H, W) and the squares (B, 1, H, W) to (B, out, H, W)."""
+        y: Tensor = self.even(x) * even + self.odd(x) * odd
+        return y
+
+
 class LeanLatentModel(LatentCoding):
     """Everything that turns a latent into symbols with distributions, and back."""
-
-    KEPT = ("features", "1_raw", "1_base")
 
     def __init__(self, config: LeanLatentConfig) -> None:
         super().__init__()
         c, n, width = config.channels, config.hyper_channels, config.width
         self.config = config
-        self.has_step = config.adaptive_step
+        self.threshold = config.threshold
+        self.has_step, self.has_mean = config.adaptive_step, config.predicts_mean
+        self.kept = ("features", "1_raw", *(("1_base",) if config.predicts_mean else ()))
         self.hyper_encoder = hyper_encoder(c, n)
         self.hyper_decoder = hyper_decoder(n, width)
-        self.prior = conv1x1(config.prior_channels, width) if config.prior_channels else None
+        self.prior = Joined(config.prior_channels, width) if config.prior_channels else None
         self.fusion = _trunk(width)
-        self.head = zero_init(conv1x1(width, 2 * c))
+        self.scale = BothParts(width, c)
+        self.mean = BothParts(width, c) if config.predicts_mean else None
         self.step = zero_init(conv1x1(width, c)) if config.adaptive_step else None
-        self.seen = conv1x1(c // 2, 2 * width)
-        self.enter = conv1x1(width, width)
+        self.seen, self.enter = ByColour(c // 2, width), conv1x1(width, width)
         self.spatial = _trunk(width)
-        self.spatial_head = zero_init(conv1x1(2 * width, c))
+        self.more_scale = _silent((width, width), c // 2)
+        self.more_mean = _silent((width, width), c // 2) if config.predicts_mean else None
         self.factorized = FactorizedPrior(n)
 
     @property
     def kept_channels(self) -> dict[str, int]:
         """See :class:`nvc_models.latent.LatentCoding`."""
         half = self.config.channels // 2
-        return {"features": self.config.width, "1_raw": half, "1_base": half}
+        return {name: half for name in self.kept} | {"features": self.enter.in_channels}
 
     def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
         """See :class:`nvc_models.latent.LatentCoding`."""
         x = self.hyper_decoder(z)
         if self.prior is not None:
-            x = x + self.prior(torch.cat(priors, 1) if len(priors) > 1 else priors[0])
+            x = x + self.prior(*priors)
         features = self.fusion(x)
-        raw, raw_even, mean, mean_even = self.head(features).float().chunk(4, 1)
-        even, odd = squares(raw)
-        kept = features, raw + raw_even * odd, mean + mean_even * odd
-        step = None if self.step is None else bound(self.step(features).float() + 1.0, MIN_STEP, 1e4)
-        return Part0(kept, step, self.index(raw + raw_even * even), mean + mean_even * even)
+        even, odd = squares(features)
+        raw_0, raw_1 = self.scale(features, even, odd)
+        index, step = self.index(raw_0), None
+        if self.step is not None:
+            step = bound(self.step(features).float() + 1.0, MIN_STEP, 1e4)
+        if self.mean is None:
+            return Part0((features, raw_1), step, index, None)
+        mean_0, mean_1 = self.mean(features, even, odd)
+        return Part0((features, raw_1, mean_1), step, index, mean_0)
 
-    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :class:`nvc_models.latent.LatentCoding`."""
-        features, raw, base = kept
+        features, raw, *base = kept
         even, odd = squares(part_0_hat)
-        on_even, on_odd = self.seen(part_0_hat).chunk(2, 1)
-        x = self.spatial(self.enter(features) + on_even * even + on_odd * odd)
-        raw_more, mean_more = self.spatial_head(torch.cat((x * even, x * odd), 1)).float().chunk(2, 1)
-        return self.index(raw + raw_more), base + mean_more
+        x = self.spatial(self.enter(features) + self.seen(part_0_hat, even, odd))
+        on_even, on_odd = x * even, x * odd
+        index = self.index(raw + self.more_scale(on_even, on_odd).float())
+        if self.more_mean is None:
+            return index, None
+        return index, base[0] + self.more_mean(on_even, on_odd).float()
+
+    def ends(self) -> list[nn.Module]:
+        """See :class:`nvc_models.latent.LatentCoding`."""
+        heads = [self.scale, self.more_scale, self.mean, self.more_mean, self.step]
+        return [*self.hyper_encoder[-1:], *(head for head in heads if head is not None)]
+
+
+def _silent(channels: tuple[int, ...], out_channels: int) -> Joined:
+    joined = Joined(channels, out_channels)
+    for layer in joined.layers:
+        zero_init(layer)
+    return joined

@@ -70,9 +70,10 @@ def start_scales(latent: LatentCoding, y: Tensor) -> None:
     index = (torch.log(sigma) - math.log(LEVELS.sigma_min)) / LEVELS.step
     raw, c = (index - INDEX_CENTRE) / INDEX_GAIN, latent.config.channels
     if isinstance(latent, LeanLatentModel):
-        assert latent.head.bias is not None
         low, high = raw.chunk(2)
-        latent.head.bias.data[:c] = torch.cat((high, low - high))
+        for layer, bias in ((latent.scale.base, high), (latent.scale.more, low - high)):
+            assert layer.bias is not None
+            layer.bias.data = bias
     else:
         assert isinstance(latent, LatentModel)
         last = latent.fusion[-1]

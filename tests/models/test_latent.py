@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
@@ -19,10 +17,11 @@ from nvc_models.latent import (
     LEVELS,
     QUALITIES,
     FactorizedPrior,
+    LatentCoding,
     LatentConfig,
     LatentModel,
     QualityGain,
-    SpatialInput,
+    Quantized,
     bound,
     laplace_bits,
     merge_checkerboard,
@@ -30,8 +29,9 @@ from nvc_models.latent import (
     split_checkerboard,
     spread_part_0,
 )
+from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
 
-STYLES: tuple[BlockStyle, ...] = ("conv", "separable")
+MODELS = ("paper, conv", "paper, separable", "lean", "lean, step and mean", "lean, threshold")
 
 
 def checkerboard_parts(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -196,10 +196,17 @@ def test_index_stays_in_its_range_and_is_even_in_log_sigma() -> None:
     torch.testing.assert_close(steps, steps[:1].expand_as(steps), rtol=1e-3, atol=0)
 
 
-def latent_model(
-    style: BlockStyle, priors: int = 0, spatial_input: SpatialInput = "parameters"
-) -> LatentModel:
-    model = LatentModel(LatentConfig(6, 3, priors, 8, style, spatial_input))
+def latent_model(kind: str, priors: int = 0) -> LatentCoding:
+    """Make one of MODELS for 6 channels, its weights drawn at random."""
+    model: LatentCoding
+    if kind.startswith("paper"):
+        style: BlockStyle = "conv" if kind.endswith("conv") else "separable"
+        model = LatentModel(LatentConfig(6, 3, priors, 8, style))
+    else:
+        whole = kind.endswith("mean")
+        threshold = 0.75 if kind.endswith("threshold") else 0.5
+        before = (priors,) if priors else ()
+        model = LeanLatentModel(LeanLatentConfig(6, 3, before, 8, whole, whole, threshold))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -210,62 +217,96 @@ def latent(size: int = 8, scale: float = 4.0) -> Tensor:
     return scale * torch.randn(2, 6, size, size)
 
 
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("spatial_input", get_args(SpatialInput))
-def test_hard_rounding_gives_whole_symbols(style: BlockStyle, spatial_input: SpatialInput) -> None:
-    model, y = latent_model(style, spatial_input=spatial_input).eval(), latent()
-    with torch.no_grad():
-        coded = model(y, rounding="hard")
-        fused, step, index_0, mean_0 = model.part_0(torch.round(model.hyper_analysis(y)))
-        hat_0, hat_1 = split_checkerboard(coded.y_hat / step)
-        index_1, mean_1 = model.part_1(hat_0, fused)
+def parts_of(model: LatentCoding, y: Tensor, coded: Quantized) -> list[tuple[Tensor, ...]]:
+    """Return symbols, mean and index of both parts, found from the reconstruction."""
+    part_0 = model.part_0(torch.round(model.hyper_analysis(y)))
+    step = torch.ones_like(y) if part_0.step is None else part_0.step
+    hats = split_checkerboard(coded.y_hat / step)
+    index_1, mean_1 = model.part_1(hats[0], *part_0.kept)
+    found = []
+    for hat, index, mean in zip(
+        hats, (part_0.index, index_1), (part_0.mean, mean_1), strict=True
+    ):
+        mean = torch.zeros_like(hat) if mean is None else mean
+        found.append((hat - mean, mean, index))
+    return found
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@torch.no_grad()
+def test_hard_rounding_gives_whole_symbols(kind: str) -> None:
+    model, y = latent_model(kind).eval(), latent()
+    coded = model(y, rounding="hard")
     assert coded.y_hat.shape == y.shape
-    for symbols in (hat_0 - mean_0, hat_1 - mean_1):
+    parts = parts_of(model, y, coded)
+    for symbols, _, _ in parts:
         torch.testing.assert_close(symbols, torch.round(symbols), rtol=0, atol=1e-4)
-    torch.testing.assert_close(coded.index, torch.cat((index_0, index_1), 1), rtol=0, atol=1e-4)
-    assert fused.shape[1] == model.fused_channels
+    indices = torch.cat([index for _, _, index in parts], 1)
+    torch.testing.assert_close(coded.index, indices, rtol=0, atol=1e-4)
+    part_0 = model.part_0(torch.round(model.hyper_analysis(y)))
+    kept = dict(zip(model.kept, (t.shape[1] for t in part_0.kept), strict=True))
+    assert kept == model.kept_channels
+    assert (part_0.step is not None) == model.has_step
+    assert (part_0.mean is not None) == model.has_mean
+    step = torch.ones_like(y) if part_0.step is None else part_0.step
     assert (step >= 0.5).all()
-    assert ((coded.y_hat - y).abs() <= 0.5 * step + 1e-3).all()
+    assert ((coded.y_hat - y).abs() <= model.threshold * step + 1e-3).all()
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_skipped_elements_take_their_mean_and_cost_nothing(style: BlockStyle) -> None:
-    model, y = latent_model(style).eval(), latent()
-    with torch.no_grad():
-        everything = model(y, rounding="hard", skip_level=LEVELS.count)
-        nothing = model(y, rounding="hard")
-        _, step, _, mean_0 = model.part_0(torch.round(model.hyper_analysis(y)))
+def test_a_threshold_leaves_small_values_out_and_keeps_the_rest() -> None:
+    model = latent_model("lean, threshold")
+    assert model.threshold == 0.75
+    x = torch.tensor([0.0, 0.5, 0.74, 0.76, 1.7, 1.8, -0.74, -0.76, -1.8])
+    expected = [0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 0.0, -1.0, -2.0]
+    assert model.round(x).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@torch.no_grad()
+def test_skipped_elements_take_their_mean_and_cost_nothing(kind: str) -> None:
+    model, y = latent_model(kind).eval(), latent()
+    everything = model(y, rounding="hard", skip_level=LEVELS.count)
+    nothing = model(y, rounding="hard")
     assert everything.bits.tolist() == [0.0, 0.0]
     assert (nothing.bits > 0).all()
-    part_0 = split_checkerboard(everything.y_hat / step)[0]
-    torch.testing.assert_close(part_0, mean_0, rtol=1e-5, atol=1e-5)
+    for symbols, _, _ in parts_of(model, y, everything):
+        torch.testing.assert_close(symbols, torch.zeros_like(symbols), rtol=0, atol=1e-4)
 
 
-def test_bits_of_hard_rounding_are_those_of_the_levels_a_coder_uses() -> None:
-    model, y = latent_model("separable").eval(), latent(4)
-    with torch.no_grad():
-        coded = model(y, rounding="hard")
-        fused, step, _, mean_0 = model.part_0(torch.round(model.hyper_analysis(y)))
-        hats = split_checkerboard(coded.y_hat / step)
-        means = (mean_0, model.part_1(hats[0], fused)[1])
+@torch.no_grad()
+def test_while_training_what_is_skipped_counts_too() -> None:
+    model, y = latent_model("lean"), latent()
+    skipped = model.train()(y, rounding="hard", skip_level=LEVELS.count)
+    coded = model(y, rounding="hard")
+    assert (skipped.bits > 0).all()
+    assert not skipped.y_hat.any()
+    assert coded.y_hat.any()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@torch.no_grad()
+def test_bits_of_hard_rounding_are_those_of_the_levels_a_coder_uses(kind: str) -> None:
+    model, y = latent_model(kind).eval(), latent(4)
+    coded = model(y, rounding="hard")
     expected = np.zeros(2)
-    for hat, mean, index in zip(hats, means, coded.index.chunk(2, 1), strict=True):
-        symbols = torch.round(hat - mean).double().numpy()
+    for symbols, _, index in parts_of(model, y, coded):
+        whole = torch.round(symbols).double().numpy()
         level = np.minimum(np.floor(index.double().numpy()) + 0.5, LEVELS.index_max)
-        expected += symbol_bits(symbols, level).sum((1, 2, 3))
+        expected += symbol_bits(whole, level).sum((1, 2, 3))
     np.testing.assert_allclose(coded.bits.numpy(), expected, rtol=1e-3)
 
 
 def test_noise_is_drawn_only_while_training() -> None:
-    model, y = latent_model("separable"), latent()
+    model, y = latent_model("paper, separable"), latent()
     model.train()
     assert not torch.equal(model(y, rounding="noise").bits, model(y, rounding="noise").bits)
     model.eval()
     assert torch.equal(model(y, rounding="noise").bits, model(y, rounding="noise").bits)
 
 
-def test_every_parameter_of_the_entropy_model_learns() -> None:
-    model = latent_model("separable", priors=2).train()
+@pytest.mark.parametrize("kind", ["paper, separable", "lean", "lean, step and mean"])
+def test_every_parameter_of_the_entropy_model_learns(kind: str) -> None:
+    model = latent_model(kind, priors=2).train()
     coded = model(latent(), torch.randn(2, 2, 8, 8), rounding="noise")
     loss = coded.bits.mean() + coded.hyper_bits.mean() + coded.y_hat.square().mean()
     loss.backward()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nvc_models.blocks import FixedPointwise
-from nvc_models.latent import LatentModel, QualityBias
+from nvc_models.latent import LatentCoding, QualityBias
 from nvc_models.swift import InterConfig as SwiftInterConfig
 from nvc_models.swift import IntraConfig as SwiftIntraConfig
 from nvc_models.swift import Swift, SwiftConfig
@@ -100,8 +100,6 @@ TINY_SWIFT = SwiftConfig(
         encoder_width=14,
         encoder_blocks=1,
         decoder_blocks=1,
-        encoder_deep_blocks=1,
-        decoder_deep_blocks=1,
     ),
     inter=SwiftInterConfig(
         width=10,
@@ -109,11 +107,7 @@ TINY_SWIFT = SwiftConfig(
         hyper=4,
         entropy_width=8,
         context_blocks=1,
-        encoder_width=14,
-        encoder_blocks=1,
         decoder_blocks=1,
-        encoder_deep_blocks=1,
-        decoder_deep_blocks=1,
     ),
 )
 
@@ -132,10 +126,9 @@ def random_codec(config: Any, seed: int = 0) -> Any:
             if isinstance(module, nn.Conv2d) and not isinstance(module, FixedPointwise):
                 if not module.weight.any():
                     nn.init.kaiming_uniform_(module.weight, a=2.0)
-                assert module.bias is not None
-                if not module.bias.any():
+                if module.bias is not None and not module.bias.any():
                     nn.init.uniform_(module.bias, -0.1, 0.1)
-            elif isinstance(module, LatentModel):
+            elif isinstance(module, LatentCoding):
                 last = module.hyper_encoder[-1]
                 nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would round to zero
             elif isinstance(module, QualityBias):

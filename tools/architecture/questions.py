@@ -37,8 +37,10 @@ QUESTIONS = (
     ),
     Question("How many latent channels?", BASE, ("fewer latents", "more latents")),
     Question("Wide and shallow, or narrow and deep?", BASE, ("wide", "narrow")),
-    Question("Blocks at 1/8 or at 1/16?", BASE, ("deep blocks",)),
-    Question("Does a wide encoder pay?", BASE, ("narrow encoder",)),
+    Question("Does a wide intra encoder pay?", BASE, ("narrow encoder",)),
+    Question(
+        "How fast should layers learn that write pictures?", BASE, ("pictures 1.0", "pictures 0.3")
+    ),
     Question(
         "Blocks on the prediction, or after the join?", BASE, ("less context", "more context")
     ),
@@ -124,17 +126,10 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
             {"width": 48, "decoder_blocks": 4, "context_blocks": 2},
         ),
         width(
-            "deep blocks", "1 at 1/16, none at 1/8 in inter frames, narrower entropy networks",
-            {"decoder_deep_blocks": 1, "decoder_blocks": 2},
-            {
-                "decoder_deep_blocks": 1, "decoder_blocks": 0, "context_blocks": 0,
-                "entropy_width": 64,
-            },
+            "narrow encoder", "the intra encoder as wide as its decoder", {"encoder_width": 80}, {}
         ),
-        width(
-            "narrow encoder", "encoders as wide as decoders",
-            {"encoder_width": 80}, {"encoder_width": 64},
-        ),
+        stage("pictures 1.0", "at the rate of the entropy models", picture_rate=1.0),
+        stage("pictures 0.3", "at 0.3 of the rate of the entropy models", picture_rate=0.3),
         width(
             "less context", "no block on the prediction, 3 after the join",
             {}, {"context_blocks": 0, "decoder_blocks": 3},

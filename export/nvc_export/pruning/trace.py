@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nvc_models.families import FAMILIES, Family
-from nvc_models.latent import LatentModel
+from nvc_models.latent import LatentCoding
+from nvc_models.lean_latent import LeanLatentModel
 from nvc_models.swift import Swift
 from nvc_models.tian2023 import Tian2023
 
@@ -60,28 +61,47 @@ class Trace(nn.Module):
         return y
 
     def entropy_model(
-        self, name: str, latent: LatentModel, side: int, priors: Sequence[Tensor]
+        self, name: str, latent: LatentCoding, side: int, priors: Sequence[Tensor]
     ) -> list[Tensor]:
         """Pass through the networks of a latent's entropy model, for a frame of ``side``.
 
         The source ``{name}_spatial`` stands for what the spatial prior sees, but for features.
         """
-        c, n, like = latent.config.channels, latent.config.hyper_channels, next(latent.parameters())
-        small = side // 16
-        hyper = latent.hyper_decoder(like.new_zeros(1, n, side // 64, side // 64))
-        features = latent.fusion[:-1](torch.cat((hyper, *priors), 1) if priors else hyper)
-        fused = latent.fusion[-1](features)
+        n, small, like = latent.config.hyper_channels, side // 16, next(latent.parameters())
+        z = like.new_zeros(1, n, side // 64, side // 64)
+        y = like.new_zeros(1, latent.config.channels, small, small)
         known = self.enter(f"{name}_spatial", small)
-        if latent.config.spatial_input == "features":
-            known = torch.cat((known, features), 1)
-        spatial = latent.spatial(known)
-        return [latent.hyper_encoder(like.new_zeros(1, c, small, small)), fused, spatial]
+        outputs = _lean if isinstance(latent, LeanLatentModel) else _paper
+        return [latent.hyper_encoder(y), *outputs(latent, z, priors, known)]
 
 
-def ends_of(latents: Iterable[LatentModel]) -> list[nn.Module]:
+def spatial_source(latent: LatentCoding) -> int:
+    """Channels of the source ``{name}_spatial``, see :meth:`Trace.entropy_model`."""
+    c = latent.config.channels
+    return c // 2 if isinstance(latent, LeanLatentModel) else c + latent.kept_channels["fused"]
+
+
+def _paper(latent: Any, z: Tensor, priors: Sequence[Tensor], known: Tensor) -> list[Tensor]:
+    hyper = latent.hyper_decoder(z)
+    fused = latent.fusion(torch.cat((hyper, *priors), 1) if priors else hyper)
+    return [fused, latent.spatial(known)]
+
+
+def _lean(latent: Any, z: Tensor, priors: Sequence[Tensor], known: Tensor) -> list[Tensor]:
+    x = latent.hyper_decoder(z)
+    features = latent.fusion(x if latent.prior is None else x + latent.prior(*priors))
+    colour = known.new_zeros(1, 1, *known.shape[-2:])
+    outputs = [*latent.scale(features, colour, colour)]
+    if latent.mean is not None:
+        outputs += latent.mean(features, colour, colour)
+    if latent.step is not None:
+        outputs.append(latent.step(features))
+    x = latent.spatial(latent.enter(features) + latent.seen(known, colour, colour))
+    more = [head for head in (latent.more_scale, latent.more_mean) if head is not None]
+    return outputs + [head(x, x) for head in more]
+
+
+def ends_of(latents: Iterable[LatentCoding]) -> list[nn.Module]:
     """Return the last layers of entropy models: hyperlatents, indices and means come from them."""
-    return [
-        net[-1]
-        for latent in latents
-        for net in (latent.hyper_encoder, latent.fusion, latent.spatial)
-    ]
+    ends = (layer for latent in latents for end in latent.ends() for layer in end.modules())
+    return [layer for layer in ends if isinstance(layer, nn.Conv2d)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nvc_export.pruning.trace import Trace, ends_of
+from nvc_export.pruning.trace import Trace, ends_of, spatial_source
 from nvc_models.swift import Swift
 from nvc_models.swift.motion import VECTORS
 from nvc_models.swift.planes import CHANNELS
@@ -19,27 +19,29 @@ class SwiftTrace(Trace):
     """One pass through every network of a swift codec."""
 
     def __init__(self, codec: Swift) -> None:
-        intra, inter = codec.intra.config.latent, codec.inter.config.latent
+        intra, inter = codec.intra, codec.inter
         super().__init__(
             {
-                "intra": intra,
-                "intra_spatial": intra,
-                "inter": inter,
-                "inter_spatial": inter,
-                "prediction": CHANNELS,
-                "motion_prior": VECTORS,
-                "motion_spatial": VECTORS,
+                "intra": intra.config.latent,
+                "intra_spatial": spatial_source(intra.latent),
+                "inter": inter.config.latent,
+                "inter_spatial": spatial_source(inter.latent),
+                "moved": CHANNELS,
+                "vectors": VECTORS,
+                "motion_spatial": spatial_source(inter.motion),
             }
         )
         self.codec = codec
 
     def fixed_layers(self) -> list[nn.Module]:
-        """See ``Trace.fixed_layers``; the context, too."""
+        """See ``Trace.fixed_layers``; the prediction and the context, too."""
         intra, inter = self.codec.intra, self.codec.inter
-        layers = list(self.sources.values())
-        layers += [inter.adapt, inter.temporal_prior[0], inter.head.keep]
+        prediction = inter.prediction
+        fixed = [self.sources, prediction.transform, prediction.keep, prediction.change]
+        fixed += [inter.temporal_prior, inter.synthesis.join, intra.analysis.fine, inter.analysis.transform]
         for model in (intra, inter):
-            layers += [model.analysis.down, model.synthesis.up[0], model.head.last]
+            fixed += [model.analysis.down, model.synthesis.up, model.synthesis.last]
+        layers = [layer for part in fixed for layer in part.modules()]
         return layers + ends_of((intra.latent, inter.motion, inter.latent))
 
     def forward(self, frame: Tensor) -> list[Tensor]:
@@ -47,19 +49,16 @@ class SwiftTrace(Trace):
         intra, inter = self.codec.intra, self.codec.inter
         side = frame.shape[-1]
         bias = frame.new_zeros(1, intra.config.width, 1, 1)
-        features = intra.synthesis(self.enter("intra", side // 16), bias)
-        prediction = self.enter("prediction", side // 8)
-        context = inter.context(inter.adapt(prediction))
-        bias = frame.new_zeros(1, inter.config.width, 1, 1)
-        joined = inter.synthesis(self.enter("inter", side // 16), bias, context)
-        priors = [inter.temporal_prior(context)]
-        vectors = [self.enter("motion_prior", side // 16)]
+        context, predicted = inter.prediction(self.enter("moved", side // 8))
+        vectors = self.enter("vectors", side // 16)
+        priors = [inter.temporal_prior(context), vectors]
+        y, no_bias = self.enter("inter", side // 16), frame.new_zeros(1, inter.config.width, 1, 1)
         return [
             intra.analysis(frame),
-            intra.head(features),
+            intra.synthesis(self.enter("intra", side // 16), bias),
             *self.entropy_model("intra", intra.latent, side, []),
-            inter.analysis(frame, context),
-            inter.head(joined, prediction),
+            inter.analysis(frame, predicted),
+            inter.synthesis(y, no_bias, context, predicted),
             *self.entropy_model("inter", inter.latent, side, priors),
-            *self.entropy_model("motion", inter.motion, side, vectors),
+            *self.entropy_model("motion", inter.motion, side, [vectors]),
         ]

@@ -36,6 +36,8 @@ from nvc_models.widths import resize_layers
 STRIDE = 8
 LOG_VECTOR = math.log(4.0)
 """Vectors start in quarter pixels, as the search finds them."""
+INTRA_THRESHOLD, INTER_THRESHOLD = 0.6, 0.75
+"""How far from its mean an element must be to become a symbol other than 0."""
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -47,104 +49,117 @@ def fine_channels(width: int) -> list[int]:
     return [CHANNELS - width] if width < CHANNELS else []
 
 
-class Analysis(nn.Module):
-    """Frame, and a context and a prediction if there are some, to a latent at 1/16."""
+def part_sizes(width: int) -> list[int]:
+    """Channels at 1/8 in parts: those that blocks of this width see, then the fine ones if any."""
+    return [width, CHANNELS - width] if width < CHANNELS else [width]
 
-    def __init__(self, config: IntraConfig | InterConfig, *known: int) -> None:
-        """Take the channels of the context and of the prediction's parts."""
+
+class IntraAnalysis(nn.Module):
+    """Frame to a latent at 1/16."""
+
+    def __init__(self, config: IntraConfig) -> None:
         super().__init__()
-        width, fine = config.encoder_width, fine_channels(config.width)
+        width, (_, *fine) = config.encoder_width, part_sizes(config.width)
         self.stem = conv1x1(CHANNELS, width)
-        self.join = Joined((width, *known), width) if known else None
         self.blocks = _blocks(width, config.encoder_blocks)
-        self.fine = nn.ModuleList(Joined((CHANNELS, *known[1:]), n) for n in fine)
+        self.fine = nn.ModuleList(conv1x1(CHANNELS, n) for n in fine)
         self.down = Joined((width, *fine), config.latent, stride=2)
-        self.deep = _blocks(config.latent, config.encoder_deep_blocks)
 
-    def forward(self, frame: Tensor, *known: Tensor) -> Tensor:
-        """Map (B, 3, H, W), context and prediction (B, K, H/8, W/8) to (B, latent, H/16, W/16)."""
+    def forward(self, frame: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, latent, H/16, W/16)."""
         blocks = blocks_from_planes(*planes_from_rgb(frame))
-        x = self.stem(blocks)
-        if self.join is not None:
-            x = self.join(x, *known)
-        fine = [layer(blocks, *known[1:]) for layer in self.fine]
-        y: Tensor = self.deep(self.down(self.blocks(x), *fine))
+        fine = [layer(blocks) for layer in self.fine]
+        y: Tensor = self.down(self.blocks(self.stem(blocks)), *fine)
         return y
 
 
-class Synthesis(nn.Module):
-    """Latent at 1/16, and a context if there is one, to features at 1/8."""
+class IntraSynthesis(nn.Module):
+    """Latent at 1/16 to blocks of luma and chroma."""
 
-    def __init__(self, config: IntraConfig | InterConfig, *known: int) -> None:
+    def __init__(self, config: IntraConfig) -> None:
         super().__init__()
-        width, latent = config.width, config.latent
-        self.deep = _blocks(latent, config.decoder_deep_blocks)
-        self.up = _up(latent, width)
-        self.up_fine = nn.ModuleList(_up(latent, n) for n in fine_channels(width))
-        self.join = Joined((width, *known), width) if known else None
-        self.blocks = _blocks(width, config.decoder_blocks)
+        parts = part_sizes(config.width)
+        self.up = nn.ModuleList(_up(config.latent, n) for n in parts)
+        self.blocks = _blocks(config.width, config.decoder_blocks)
+        self.last = Joined(parts, CHANNELS)
 
-    def forward(self, y: Tensor, bias: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
-        """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and a context (B, W, H/8, W/8).
-
-        Returns features (B, W, H/8, W/8) and, if there are some, what passes the blocks by.
-        """
-        y = self.deep(y)
-        x = self.up(y) + bias
-        if self.join is not None:
-            x = self.join(x, *known)
-        return self.blocks(x), *(layer(y) for layer in self.up_fine)
+    def forward(self, y: Tensor, bias: Tensor) -> Tensor:
+        """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to (B, 96, H/8, W/8)."""
+        x, *fine = (up(y) for up in self.up)
+        blocks: Tensor = self.last(self.blocks(x + bias), *fine)
+        return blocks
 
 
 def _up(latent: int, channels: int) -> nn.Sequential:
     return nn.Sequential(conv1x1(latent, 4 * channels), nn.PixelShuffle(2))
 
 
-class IntraHead(nn.Module):
-    """What :class:`Synthesis` gives to blocks of luma and chroma."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.last = Joined((width, *fine_channels(width)), CHANNELS)
-
-    def forward(self, *features: Tensor) -> Tensor:
-        """Map (B, K, H/8, W/8) each to (B, 96, H/8, W/8)."""
-        blocks: Tensor = self.last(*features)
-        return blocks
-
-
 class Prediction(nn.Module):
-    """A learned transform of predicted blocks: ``width`` coefficients first, then the fine ones."""
+    """What moved blocks tell about those of the frame, as coefficients of a learned transform.
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(conv1x1(CHANNELS, n) for n in (width, *fine_channels(width)))
-
-    def forward(self, blocks: Tensor) -> list[Tensor]:
-        """Map (B, 96, H/8, W/8) to (B, W, H/8, W/8) and, if there are some, the fine ones."""
-        return [part(blocks) for part in self.parts]
-
-
-class InterHead(nn.Module):
-    """What :class:`Synthesis` and :class:`Prediction` give to blocks of luma and chroma.
-
-    How much of each coefficient of the prediction stays is decided block by block: where motion
-    fails, fine texture can go and the rest stay.
+    How much of each coefficient stays is decided block by block: where motion fails, fine texture
+    can go and the rest stay.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: InterConfig) -> None:
         super().__init__()
-        parts = (width, *fine_channels(width))
+        width, parts = config.width, part_sizes(config.width)
+        self.transform = nn.ModuleList(conv1x1(CHANNELS, n) for n in parts)
+        self.context = _blocks(width, config.context_blocks)
         self.keep = nn.ModuleList(conv1x1(width, n) for n in parts)
-        self.last = Joined((*parts, *parts), CHANNELS)
+        self.change = nn.ModuleList(conv1x1(width, n) for n in parts)
 
-    def forward(self, features: Sequence[Tensor], prediction: Sequence[Tensor]) -> Tensor:
-        """Map (B, K, H/8, W/8) each to (B, 96, H/8, W/8)."""
-        kept = [
-            x * keep(features[0]).clamp(0.0, 1.0)
-            for x, keep in zip(prediction, self.keep, strict=True)
+    def forward(self, blocks: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Map (B, 96, H/8, W/8) to the context (B, W, H/8, W/8) and the coefficients, in parts."""
+        moved = [layer(blocks) for layer in self.transform]
+        context = self.context(moved[0])
+        return context, [
+            x * bound(keep(context), 0.0, 1.0) + change(context)
+            for x, keep, change in zip(moved, self.keep, self.change, strict=True)
         ]
-        blocks: Tensor = self.last(*kept, *features)
+
+
+class InterAnalysis(nn.Module):
+    """Transform of the difference between a frame and its prediction, to a latent at 1/16.
+
+    It is linear: what equals its prediction costs nothing, and what was left out stays to be coded.
+    """
+
+    def __init__(self, config: InterConfig) -> None:
+        super().__init__()
+        parts = part_sizes(config.width)
+        self.transform = nn.ModuleList(conv1x1(CHANNELS, n) for n in parts)
+        self.down = Joined(parts, config.latent, stride=2)
+
+    def forward(self, frame: Tensor, predicted: Sequence[Tensor]) -> Tensor:
+        """Map (B, 3, H, W) and the coefficients predicted to (B, latent, H/16, W/16)."""
+        blocks = blocks_from_planes(*planes_from_rgb(frame))
+        parts = [layer(blocks) - x for layer, x in zip(self.transform, predicted, strict=True)]
+        y: Tensor = self.down(*parts)
+        return y
+
+
+class InterSynthesis(nn.Module):
+    """Prediction and latent to blocks of luma and chroma: their sum, and a filter's correction."""
+
+    def __init__(self, config: InterConfig) -> None:
+        super().__init__()
+        width, parts = config.width, part_sizes(config.width)
+        self.up = nn.ModuleList(_up(config.latent, n) for n in parts)
+        self.join = Joined((width, width), width)
+        self.blocks = _blocks(width, config.decoder_blocks)
+        self.last = Joined((*parts, width), CHANNELS)
+
+    def forward(
+        self, y: Tensor, bias: Tensor, context: Tensor, predicted: Sequence[Tensor]
+    ) -> Tensor:
+        """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and what :class:`Prediction` gives.
+
+        Returns (B, 96, H/8, W/8).
+        """
+        parts = [x + up(y) for x, up in zip(predicted, self.up, strict=True)]
+        features = self.blocks(self.join(parts[0], context) + bias)
+        blocks: Tensor = self.last(*parts, features)
         return blocks
 
 
@@ -178,25 +193,22 @@ class Result:
     motion: Quantized | None = None
 
 
-def _latent_model(
-    channels: int, hyper: int, prior: int, width: int, *, adaptive_step: bool = False
-) -> LeanLatentModel:
-    return LeanLatentModel(
-        LeanLatentConfig(channels, hyper, prior, width, "separable", adaptive_step)
-    )
-
-
 class IntraModel(nn.Module):
     """Codes one frame on its own."""
 
     def __init__(self, config: IntraConfig) -> None:
         super().__init__()
         self.config = config
-        self.analysis = Analysis(config)
-        self.synthesis = Synthesis(config)
-        self.head = IntraHead(config.width)
-        self.latent = _latent_model(
-            config.latent, config.hyper, 0, config.entropy_width, adaptive_step=True
+        self.analysis, self.synthesis = IntraAnalysis(config), IntraSynthesis(config)
+        self.latent = LeanLatentModel(
+            LeanLatentConfig(
+                config.latent,
+                config.hyper,
+                (),
+                config.entropy_width,
+                adaptive_step=True,
+                threshold=INTRA_THRESHOLD,
+            )
         )
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
@@ -208,10 +220,8 @@ class IntraModel(nn.Module):
         """Code a frame at a quality (B,), [0, 63]."""
         y = self.analysis(frame) * self.encode_gain(quality)
         coded = self.latent(y.float(), rounding=rounding, skip_level=skip_level)
-        features = self.synthesis(
-            coded.y_hat * self.decode_gain(quality), self.decode_bias(quality)
-        )
-        decoded = pictures_from_blocks(self.head(*features).float())[0]
+        blocks = self.synthesis(coded.y_hat * self.decode_gain(quality), self.decode_bias(quality))
+        decoded = pictures_from_blocks(blocks.float())[0]
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 
@@ -224,19 +234,26 @@ class InterModel(nn.Module):
         self.search = MotionSearch()
         self.bit_cost = BitCost()
         self.vectors = VectorTransform()
-        self.motion = _latent_model(VECTORS, config.motion_hyper, VECTORS, config.motion_width)
+        self.motion = LeanLatentModel(
+            LeanLatentConfig(VECTORS, config.motion_hyper, (VECTORS,), config.motion_width)
+        )
         self.motion_encode_gain = QualityGain(VECTORS, LOG_VECTOR, LOG_VECTOR)
         self.motion_decode_gain = QualityGain(VECTORS, -LOG_VECTOR, -LOG_VECTOR)
-        self.prediction = Prediction(config.width)
-        self.context = _blocks(config.width, config.context_blocks)
+        self.prediction = Prediction(config)
         self.temporal_prior = nn.Sequential(
             nn.Conv2d(config.width, config.width, 2, stride=2), nn.LeakyReLU(0.1)
         )
-        parts = (config.width, *fine_channels(config.width))
-        self.analysis = Analysis(config, config.width, *parts)
-        self.synthesis = Synthesis(config, config.width)
-        self.head = InterHead(config.width)
-        self.latent = _latent_model(config.latent, config.hyper, config.width, config.entropy_width)
+        self.analysis, self.synthesis = InterAnalysis(config), InterSynthesis(config)
+        self.latent = LeanLatentModel(
+            LeanLatentConfig(
+                config.latent,
+                config.hyper,
+                (config.width, VECTORS),
+                config.entropy_width,
+                predicts_mean=False,
+                threshold=INTER_THRESHOLD,
+            )
+        )
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
@@ -273,19 +290,19 @@ class InterModel(nn.Module):
         with torch.autocast(frame.device.type, enabled=False):
             moves = self.vectors.inverse(vectors)
             moved = predict(reference.luma, reference.chroma, moves)
-        prediction = self.prediction(moved)
-        context = self.context(prediction[0])
-        y = self.analysis(frame, context, *prediction) * self.encode_gain(quality)
+        context, predicted = self.prediction(moved)
+        y = self.analysis(frame, predicted) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),
             self.temporal_prior(context),
+            vectors,
             rounding=rounding,
             skip_level=skip_level,
         )
-        features = self.synthesis(
-            coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context
+        blocks = self.synthesis(
+            coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context, predicted
         )
-        decoded, y_plane, c_plane = pictures_from_blocks(self.head(features, prediction).float())
+        decoded, y_plane, c_plane = pictures_from_blocks(blocks.float())
         following = Reference(y_plane, c_plane, vectors)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion

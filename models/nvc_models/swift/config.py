@@ -15,7 +15,7 @@ ALIGNMENT = 64
 class IntraConfig:
     """Intra model: ``width`` channels at 1/8, ``latent`` at 1/16.
 
-    Blocks lie at 1/8, deep blocks at 1/16. The encoder may be wider: 96 channels at 1/8 hold every
+    Blocks lie at 1/8. The encoder may be wider: 96 channels at 1/8 hold every
     sample of a block.
     """
 
@@ -26,14 +26,13 @@ class IntraConfig:
     encoder_width: int
     encoder_blocks: int
     decoder_blocks: int
-    encoder_deep_blocks: int = 0
-    decoder_deep_blocks: int = 0
 
 
 @dataclass(frozen=True)
 class InterConfig:
-    """Inter model: as :class:`IntraConfig`, with blocks on the prediction it refers to.
+    """Inter model: ``width`` channels at 1/8, ``latent`` at 1/16.
 
+    ``context_blocks`` refine the prediction, ``decoder_blocks`` the sum of it and what was coded.
     ``motion_hyper`` and ``motion_width``: hyperlatent and entropy network of the motion vectors.
     """
 
@@ -42,11 +41,7 @@ class InterConfig:
     hyper: int
     entropy_width: int
     context_blocks: int
-    encoder_width: int
-    encoder_blocks: int
     decoder_blocks: int
-    encoder_deep_blocks: int = 0
-    decoder_deep_blocks: int = 0
     motion_hyper: int = 8
     motion_width: int = 32
 
@@ -99,8 +94,6 @@ SWIFT_S = SwiftConfig(
         hyper=32,
         entropy_width=96,
         context_blocks=1,
-        encoder_width=96,
-        encoder_blocks=2,
         decoder_blocks=2,
     ),
 )
@@ -122,8 +115,6 @@ SWIFT_M = SwiftConfig(
         hyper=64,
         entropy_width=192,
         context_blocks=2,
-        encoder_width=128,
-        encoder_blocks=3,
         decoder_blocks=4,
     ),
 )

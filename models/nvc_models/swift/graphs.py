@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.latent_graphs import (
     LATENT_STRIDE,
+    Decoded,
     PriorGraph,
     decoded_from,
     latent_graphs,
-    latent_hat,
     latent_shapes,
     latent_steps,
     prior_outputs,
@@ -23,7 +23,7 @@ from nvc_models.swift.codec import (
     InterModel,
     IntraModel,
     Swift,
-    fine_channels,
+    part_sizes,
     pictures_from_blocks,
 )
 from nvc_models.swift.config import ALIGNMENT
@@ -46,21 +46,11 @@ class _IntraSynthesis(nn.Module):
 
     def __init__(self, model: IntraModel) -> None:
         super().__init__()
-        self.synthesis, self.head = model.synthesis, model.head
+        self.synthesis, self.decoded = model.synthesis, Decoded(model.latent)
 
-    def forward(
-        self,
-        s0: Tensor,
-        m0: Tensor,
-        s1: Tensor,
-        m1: Tensor,
-        step: Tensor,
-        gain: Tensor,
-        bias: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.synthesis(latent_hat(s0, m0, s1, m1, step) * gain, bias)
-        frame, luma, chroma = pictures_from_blocks(self.head(*features))
-        return frame, luma, chroma
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, (gain, bias) = self.decoded(tensors)
+        return pictures_from_blocks(self.synthesis(y * gain, bias))
 
 
 class _Reference(nn.Module):
@@ -93,22 +83,13 @@ class _Context(nn.Module):
     def __init__(self, model: InterModel) -> None:
         super().__init__()
         self.vectors, self.prediction = model.vectors, model.prediction
-        self.context, self.temporal_prior = model.context, model.temporal_prior
+        self.temporal_prior, self.decoded = model.temporal_prior, Decoded(model.motion)
 
-    def forward(
-        self,
-        s0: Tensor,
-        m0: Tensor,
-        s1: Tensor,
-        m1: Tensor,
-        gain: Tensor,
-        luma: Tensor,
-        chroma: Tensor,
-    ) -> tuple[Tensor, ...]:
-        vectors = latent_hat(s0, m0, s1, m1) * gain
-        prediction = self.prediction(predict(luma, chroma, self.vectors.inverse(vectors)))
-        context = self.context(prediction[0])
-        return vectors, context, self.temporal_prior(context), *prediction
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        y, (gain, luma, chroma) = self.decoded(tensors)
+        vectors = y * gain
+        context, predicted = self.prediction(predict(luma, chroma, self.vectors.inverse(vectors)))
+        return vectors, context, self.temporal_prior(context), *predicted
 
 
 class _InterAnalysis(nn.Module):
@@ -116,8 +97,8 @@ class _InterAnalysis(nn.Module):
         super().__init__()
         self.analysis, self.latent = model.analysis, model.latent
 
-    def forward(self, frame: Tensor, gain: Tensor, *known: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.analysis(frame, *known) * gain
+    def forward(self, frame: Tensor, gain: Tensor, *predicted: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.analysis(frame, predicted) * gain
         return y, torch.round(self.latent.hyper_analysis(y))
 
 
@@ -126,22 +107,11 @@ class _InterSynthesis(nn.Module):
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.synthesis, self.head = model.synthesis, model.head
+        self.synthesis, self.decoded = model.synthesis, Decoded(model.latent)
 
-    def forward(
-        self,
-        s0: Tensor,
-        m0: Tensor,
-        s1: Tensor,
-        m1: Tensor,
-        gain: Tensor,
-        bias: Tensor,
-        context: Tensor,
-        *prediction: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.synthesis(latent_hat(s0, m0, s1, m1) * gain, bias, context)
-        frame, luma, chroma = pictures_from_blocks(self.head(features, prediction))
-        return frame, luma, chroma
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, (gain, bias, context, *predicted) = self.decoded(tensors)
+        return pictures_from_blocks(self.synthesis(y * gain, bias, context, predicted))
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
@@ -191,13 +161,13 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         CodecGraph(
             "inter_analysis",
             _InterAnalysis(inter),
-            ["frame", "inter_encode_gain", "context", *prediction],
+            ["frame", "inter_encode_gain", *prediction],
             ["inter_y", "inter_z"],
         ),
         CodecGraph(
             "inter_prior",
             PriorGraph(inter.latent),
-            ["inter_z", "temporal"],
+            ["inter_z", "temporal", "vectors"],
             prior_outputs("inter", inter.latent),
         ),
         *latent_graphs("inter", inter.latent),
@@ -267,7 +237,7 @@ def _prediction_shapes(codec: Swift) -> dict[str, TensorShape]:
     """Tensors of the prediction: its first coefficients and, if there are some, the fine ones."""
     width = codec.config.inter.width
     names = ("prediction", "prediction_fine")
-    parts = (width, *fine_channels(width))
+    parts = part_sizes(width)
     return {name: TensorShape(n, STRIDE) for name, n in zip(names, parts, strict=False)}
 
 

@@ -1,4 +1,4 @@
-"""Analytic start of the swift transforms: principal components of real blocks.
+"""Analytic start of the swift transforms: principal components of real blocks, and a DCT.
 
 Blocks start silent, so the linear path alone works: an intra model is a block transform with a
 truncated orthonormal basis, an inter model codes the difference to its prediction with one.
@@ -6,17 +6,19 @@ truncated orthonormal basis, an inter model codes the difference to its predicti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.blocks import Joined, zero_init
+from nvc_models.blocks import zero_init
 from nvc_models.linear_start import principal_axes, set_matrix, start_scales
-from nvc_models.swift.codec import InterModel, IntraModel
+from nvc_models.swift.codec import InterModel, IntraModel, Prediction, part_sizes
 from nvc_models.swift.motion import predict
 from nvc_models.swift.planes import (
+    BLOCK,
     BLUE,
     CHANNELS,
     GREEN,
@@ -28,14 +30,12 @@ from nvc_models.swift.planes import (
 
 MIDDLE_QUALITY = 32.0
 """Scales start where the symbols of this quality are."""
-START_KEEP = 0.95
-"""Share of the prediction that stays at first: inside its bounds, so that it has a gradient."""
 
 
 @torch.no_grad()
 def initialize_intra(model: IntraModel, frames: Tensor) -> None:
     """Start an intra model from frames (N, 3, H, W) in [0, 1]."""
-    y = _start_transform(model, blocks_from_planes(*planes_from_rgb(frames)))
+    y = _start_intra_transform(model, blocks_from_planes(*planes_from_rgb(frames)))
     start_scales(model.latent, y * model.encode_gain(y.new_tensor([MIDDLE_QUALITY])))
 
 
@@ -46,64 +46,85 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     middle = luma.new_tensor([MIDDLE_QUALITY])
     vectors = model.search(frames, luma, model.bit_cost(middle))
     blocks, prediction = blocks_from_planes(*planes_from_rgb(frames)), predict(luma, chroma, vectors)
-    y = _start_transform(model, blocks - prediction)
+    y = _start_inter_transform(model, blocks - prediction)
     start_scales(model.latent, y * model.encode_gain(middle))
     start_scales(model.motion, model.vectors(vectors) * model.motion_encode_gain(middle))
 
 
-def _start_transform(model: IntraModel | InterModel, blocks: Tensor) -> Tensor:
-    """Make the linear path a transform of blocks (B, 96, H/8, W/8); returns their latent.
+def _start_intra_transform(model: IntraModel, blocks: Tensor) -> Tensor:
+    """Make the linear path principal components of blocks (B, 96, H/8, W/8), then of four blocks.
 
-    Axes are those of the error in RGB, which the loss measures.
+    Axes are those of the error in RGB, which the loss measures. Returns the latent.
     """
-    weights = _weights(blocks)
-    analysis, synthesis, coarse = model.analysis, model.synthesis, model.config.width
+    weights, parts = _weights(blocks), part_sizes(model.config.width)
     axes = principal_axes(blocks * weights[:, None, None], CHANNELS)
     forward, backward = axes * weights, (axes / weights).T
-    set_matrix(analysis.stem, forward)
-    for layer in analysis.fine:
-        _set_layers(layer, [forward[coarse:]])
-    if isinstance(model, InterModel):
-        _start_differences(model, forward, backward)
-    else:
-        _set_layers(model.head.last, backward.split(coarse, 1))
+    set_matrix(model.analysis.stem, forward)
+    _set_matrices(model.analysis.fine, forward.split(parts)[1:])
+    _set_matrices(model.synthesis.last.layers, backward.split(parts, 1))
     coefficients = F.conv2d(blocks, forward[:, :, None, None])
     pairs = principal_axes(F.pixel_unshuffle(coefficients, 2), model.config.latent)
-    kernels = pairs.reshape(len(pairs), CHANNELS, 2, 2)
-    for down, kernel in zip(analysis.down.layers, kernels.split(coarse, 1), strict=True):
+    return _start_strides(model, pairs, coefficients)
+
+
+def _start_inter_transform(model: InterModel, blocks: Tensor) -> Tensor:
+    """Make the linear path a DCT of each plane of a block, coefficients of most energy first.
+
+    What motion compensation leaves is sparse and local: principal components, which are spread out,
+    take three times as many coefficients for it. Returns the latent.
+    """
+    weights, parts = _weights(blocks), part_sizes(model.config.width)
+    luma, chroma = _dct(BLOCK), _dct(BLOCK // 2)
+    axes = torch.block_diag(luma, chroma, chroma).to(blocks.device)
+    energy = F.conv2d(blocks, (axes * weights)[:, :, None, None]).square().mean((0, 2, 3))
+    axes = axes[energy.argsort(descending=True)]
+    forward, backward = axes * weights, (axes / weights).T
+    _start_prediction(model.prediction, forward.split(parts))
+    _set_matrices(model.analysis.transform, forward.split(parts))
+    _set_matrices(model.synthesis.join.layers, [torch.eye(parts[0])])
+    _set_matrices(model.synthesis.last.layers, backward.split(parts, 1))
+    coefficients = F.conv2d(blocks, forward[:, :, None, None])
+    each = torch.eye(4 * CHANNELS, device=blocks.device)[: model.config.latent]
+    return _start_strides(model, each, coefficients)
+
+
+def _start_strides(model: IntraModel | InterModel, rows: Tensor, coefficients: Tensor) -> Tensor:
+    """Make the way to 1/16 and back a matrix and its transpose, for (B, 96, H/8, W/8).
+
+    ``rows`` (K, 384) act on four positions each, as ``pixel_unshuffle`` puts them. Returns the
+    latent.
+    """
+    analysis, synthesis = model.analysis, model.synthesis
+    parts = part_sizes(model.config.width)
+    kernels = rows.reshape(len(rows), CHANNELS, 2, 2)
+    for down, kernel in zip(analysis.down.layers, kernels.split(parts, 1), strict=True):
         down.weight.data.zero_()
-        down.weight.data[: len(pairs), : kernel.shape[1]] = kernel
+        down.weight.data[: len(rows), : kernel.shape[1]] = kernel
     nn.init.zeros_(analysis.down.layers[0].bias)
-    ups = [synthesis.up, *synthesis.up_fine]
-    for up, rows in zip(ups, pairs.T.split(4 * coarse), strict=True):
-        set_matrix(up[0], rows)
+    _set_matrices([up[0] for up in synthesis.up], rows.T.split([4 * part for part in parts]))
     return F.conv2d(coefficients, kernels, stride=2)
 
 
-def _start_differences(model: InterModel, forward: Tensor, backward: Tensor) -> None:
-    """Make both ends work on differences to the prediction."""
-    analysis, head, config = model.analysis, model.head, model.config
-    coarse, width = config.width, config.encoder_width
-    for part, rows in zip(model.prediction.parts, forward.split(coarse), strict=True):
-        set_matrix(part, rows)
-    context = torch.zeros(width, width)
-    minus = -torch.eye(width, CHANNELS)
-    assert analysis.join is not None
-    assert model.synthesis.join is not None
-    _set_layers(analysis.join, [torch.eye(width), context[:, :coarse], *minus.split(coarse, 1)])
-    _set_layers(model.synthesis.join, [torch.eye(coarse)])
-    for layer in analysis.fine:
-        fine = layer.layers[0].out_channels
-        _set_layers(layer, [forward[coarse:], torch.zeros(fine, coarse), -torch.eye(fine)])
-    for keep in head.keep:
+def _dct(side: int) -> Tensor:
+    """Orthonormal DCT-II of a square of samples, row by row, as rows (side**2, side**2)."""
+    places = torch.arange(side) + 0.5
+    rows = torch.cos(math.pi / side * torch.arange(side)[:, None] * places) * math.sqrt(2 / side)
+    rows[0] /= math.sqrt(2)
+    return torch.kron(rows, rows)
+
+
+def _start_prediction(prediction: Prediction, forward: Sequence[Tensor]) -> None:
+    """Let the prediction be the moved blocks as they are."""
+    _set_matrices(prediction.transform, forward)
+    for keep, change in zip(prediction.keep, prediction.change, strict=True):
         zero_init(keep)
-        nn.init.constant_(keep.bias, START_KEEP)
-    _set_layers(head.last, backward.split(coarse, 1) * 2)
+        nn.init.ones_(keep.bias)
+        zero_init(change)
 
 
-def _set_layers(joined: Joined, matrices: Sequence[Tensor]) -> None:
-    """Make the layers of a pointwise convolution plain matrices, and zeros those without one."""
-    for i, layer in enumerate(joined.layers):
+def _set_matrices(layers: Iterable[nn.Module], matrices: Sequence[Tensor]) -> None:
+    """Make pointwise convolutions plain matrices, and zeros those that have none."""
+    for i, layer in enumerate(layers):
         set_matrix(layer, matrices[i] if i < len(matrices) else torch.zeros(1, 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nvc_models.rate import MAX_QUALITY, lagrangian
 from nvc_models.swift.codec import Swift
@@ -100,9 +100,17 @@ def _start_inter(model: Swift, frames: Tensor) -> bool:
     return True
 
 
+def _pictures(model: Swift) -> list[nn.Module]:
+    intra, inter = model.intra, model.inter
+    return [
+        *(intra.analysis, intra.synthesis, intra.decode_bias),
+        *(inter.analysis, inter.prediction, inter.synthesis, inter.decode_bias),
+    ]
+
+
 TASKS: Tasks = {
     "intra": Task(1, _intra_step, lambda m: [m.intra], _start_intra),
-    "inter": Task(2, _sequence_step, lambda m: [m.inter], _start_inter),
-    "joint": Task(2, _sequence_step, lambda m: [m.intra, m.inter]),
+    "inter": Task(2, _sequence_step, lambda m: [m.inter], _start_inter, _pictures),
+    "joint": Task(2, _sequence_step, lambda m: [m.intra, m.inter], pictures=_pictures),
     "calibrate": Task(2, _sequence_step, lambda m: [m.intra.latent, m.inter.latent]),
 }

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.latent_graphs import (
     LATENT_STRIDE,
+    Decoded,
     PriorGraph,
     decoded_from,
     latent_graphs,
-    latent_hat,
     latent_shapes,
     latent_steps,
     prior_outputs,
@@ -56,11 +56,11 @@ class _IntraSynthesis(nn.Module):
     def __init__(self, codec: Tian2023) -> None:
         super().__init__()
         self.intra, self.adapt = codec.intra, codec.inter.adapt
+        self.decoded = Decoded(codec.intra.latent)
 
-    def forward(
-        self, s0: Tensor, m0: Tensor, s1: Tensor, m1: Tensor, step: Tensor, gain: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        frame = self.intra.decode(latent_hat(s0, m0, s1, m1, step), gain).clamp(0.0, 1.0)
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        y, (gain,) = self.decoded(tensors)
+        frame = self.intra.decode(y, gain).clamp(0.0, 1.0)
         return frame, self.adapt(frame)
 
 
@@ -76,48 +76,23 @@ class _MotionAnalysis(nn.Module):
 
 
 class _MotionContext(nn.Module):
-    """Motion symbols -> motion latent to carry, contexts, and the compensated frame."""
+    """Motion symbols -> motion latent to carry, contexts, and the compensated frame.
+
+    Widths that warp features only do not read the reference frame.
+    """
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
         self.motion, self.context = model.motion, model.context
         self.with_prediction = model.config.warp_frame
+        self.decoded = Decoded(model.motion.latent)
 
-    def forward(
-        self,
-        s0: Tensor,
-        m0: Tensor,
-        s1: Tensor,
-        m1: Tensor,
-        step: Tensor,
-        gain: Tensor,
-        frame: Tensor,
-        feature: Tensor,
-    ) -> tuple[Tensor, ...]:
-        motion_hat = latent_hat(s0, m0, s1, m1, step)
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        motion_hat, (gain, *reference) = self.decoded(tensors)
         flow = self.motion.decode(motion_hat, gain)
-        c1, c2, c3, prediction = self.context(frame, feature, flow)
-        if self.with_prediction:
-            return motion_hat, c1, c2, c3, prediction
-        return motion_hat, c1, c2, c3
-
-
-class _MotionContextWithoutFrame(_MotionContext):
-    """For widths that warp features only: the reference frame is not read."""
-
-    def forward(  # type: ignore[override]
-        self,
-        s0: Tensor,
-        m0: Tensor,
-        s1: Tensor,
-        m1: Tensor,
-        step: Tensor,
-        gain: Tensor,
-        feature: Tensor,
-    ) -> tuple[Tensor, ...]:
-        motion_hat = latent_hat(s0, m0, s1, m1, step)
-        flow = self.motion.decode(motion_hat, gain)
-        return (motion_hat, *self.context.contexts(feature, flow))
+        if not self.with_prediction:
+            return (motion_hat, *self.context.contexts(*reference, flow))
+        return (motion_hat, *self.context(*reference, flow))
 
 
 class _ContextAnalysis(nn.Module):
@@ -143,23 +118,11 @@ class _InterSynthesis(nn.Module):
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.decoder = model.decoder
+        self.decoder, self.decoded = model.decoder, Decoded(model.latent)
 
-    def forward(
-        self,
-        s0: Tensor,
-        m0: Tensor,
-        s1: Tensor,
-        m1: Tensor,
-        step: Tensor,
-        gain: Tensor,
-        c1: Tensor,
-        c2: Tensor,
-        c3: Tensor,
-        prediction: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        y_hat = latent_hat(s0, m0, s1, m1, step)
-        frame, feature = self.decoder(y_hat * gain, prediction, c1, c2, c3)
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y_hat, (gain, c1, c2, c3, *prediction) = self.decoded(tensors)
+        frame, feature = self.decoder(y_hat * gain, *(prediction or (None,)), c1, c2, c3)
         return frame.clamp(0.0, 1.0), feature, y_hat
 
 
@@ -206,7 +169,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
         *latent_graphs("motion", inter.motion.latent),
         CodecGraph(
             "motion_context",
-            _MotionContext(inter) if warp_frame else _MotionContextWithoutFrame(inter),
+            _MotionContext(inter),
             [*motion_context, *(["ref_frame"] if warp_frame else []), "ref_feature"],
             ["motion_hat", *contexts, *prediction],
         ),

@@ -24,7 +24,8 @@ class Stage:
     are trained, at a random place of the sequence; those before are coded without gradient, so that
     long sequences cost little. ``intra_offset``: by how many qualities intra frames of a sequence
     may be coded better than the others. ``constraint_weight``: weight of the piecewise Gaussian
-    constraint on scale indices (the paper's beta, 1 there), for ``calibrate``. Raises
+    constraint on scale indices (the paper's beta, 1 there), for ``calibrate``. ``picture_rate``:
+    share of the learning rate for layers that write pictures, see :class:`Task`. Raises
     :class:`UsageError` for numbers out of range.
     """
 
@@ -45,6 +46,7 @@ class Stage:
     unrolled: int | None = None
     intra_offset: float = 0.0
     constraint_weight: float = 0.0
+    picture_rate: float = 0.1
     clip_norm: float = 1.0
     ema: float = 0.998
 

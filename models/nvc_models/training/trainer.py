@@ -188,13 +188,17 @@ class Trainer:
             self.ema = {}
 
     def _make_optimizer(self, stage: Stage) -> None:
-        self.parameters = self.family.tasks[stage.task].parameters(self.model)
+        task = self.family.tasks[stage.task]
+        self.parameters = task.parameters(self.model)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+            task.groups(self.model, stage.picture_rate),
+            lr=stage.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
         )
         if self._restored is not None and self.step > 0:
             self._restore_moments(self._restored)
@@ -256,7 +260,7 @@ class Trainer:
         frames = sampler.batch(self.total_steps, shape).to(self.options.device)
         rate = self._learning_rate(stage)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.model.train()
         device = self.options.device.split(":", maxsplit=1)[0]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.options.bfloat16):
