@@ -210,11 +210,17 @@ def _interpolate(anchors: Tensor, quality: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LatentConfig:
-    """Sizes of one latent's entropy model."""
+class LatentSizes:
+    """Channels of a latent and of its hyperlatent."""
 
     channels: int
     hyper_channels: int
+
+
+@dataclass(frozen=True)
+class LatentConfig(LatentSizes):
+    """Sizes of one latent's entropy model."""
+
     prior_channels: int
     width: int
     style: BlockStyle
@@ -263,6 +269,7 @@ class LatentCoding(nn.Module):
     Subclasses say how distributions come of the hyperlatent: :meth:`part_0` and :meth:`part_1`.
     """
 
+    config: LatentSizes
     hyper_encoder: nn.Sequential
     factorized: FactorizedPrior
     kept: tuple[str, ...]
@@ -342,7 +349,9 @@ class LatentCoding(nn.Module):
         symbols = residual + (self.round(residual) - residual).detach()
         if rounding == "noise" and self.training:
             rated = residual + torch.rand_like(residual) - 0.5
-            return symbols if mean is None else symbols + mean, laplace_bits(rated, index).sum((1, 2, 3))
+            return symbols if mean is None else symbols + mean, laplace_bits(rated, index).sum(
+                (1, 2, 3)
+            )
         level = (index.floor() + 0.5).clamp(max=LEVELS.count - 0.5)
         used = index + (level - index).detach()
         coded = (index >= skip_level + 1).to(y.dtype)
@@ -382,6 +391,7 @@ def hyper_decoder(hyper_channels: int, channels: int) -> nn.Sequential:
 class LatentModel(LatentCoding):
     """The paper's entropy model: the spatial prior sees the fused parameters."""
 
+    config: LatentConfig
     kept = ("fused",)
 
     def __init__(self, config: LatentConfig) -> None:

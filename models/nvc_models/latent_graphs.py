@@ -17,7 +17,7 @@ LATENT_STRIDE, HYPER_STRIDE = 16, 64
 
 
 class PriorGraph(nn.Module):
-    """Hyperlatent and further priors -> what part 1 needs, step if any, index and mean of part 0."""
+    """Hyperlatent and priors -> what part 1 needs, step if any, index and mean of part 0."""
 
     def __init__(self, latent: LatentCoding) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class PriorGraph(nn.Module):
 
 
 def prior_outputs(prefix: str, latent: LatentCoding) -> list[str]:
-    """Outputs of a prior graph."""
+    """List the outputs of a prior graph."""
     step = [f"{prefix}_step"] if latent.has_step else []
     kept = [f"{prefix}_{name}" for name in latent.kept]
     return [*kept, *step, f"{prefix}_0_index", *_mean(prefix, latent, 0)]

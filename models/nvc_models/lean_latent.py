@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from nvc_models.blocks import Joined, SeparableBlock, conv1x1, zero_init
@@ -16,6 +15,7 @@ from nvc_models.latent import (
     MIN_STEP,
     FactorizedPrior,
     LatentCoding,
+    LatentSizes,
     Part0,
     bound,
     hyper_decoder,
@@ -25,15 +25,13 @@ from nvc_models.latent import (
 
 
 @dataclass(frozen=True)
-class LeanLatentConfig:
+class LeanLatentConfig(LatentSizes):
     """Sizes of one latent's entropy model, and what the network says of each element.
 
     ``adaptive_step``: a quantisation step; else 1. ``predicts_mean``: a mean; else 0, which suits
     a latent that is the transform of a difference. ``threshold``: see :class:`LatentCoding`.
     """
 
-    channels: int
-    hyper_channels: int
     prior_channels: tuple[int, ...]
     width: int
     adaptive_step: bool = False
@@ -84,6 +82,8 @@ class ByColour(nn.Module):
 class LeanLatentModel(LatentCoding):
     """Everything that turns a latent into symbols with distributions, and back."""
 
+    config: LeanLatentConfig
+
     def __init__(self, config: LeanLatentConfig) -> None:
         super().__init__()
         c, n, width = config.channels, config.hyper_channels, config.width
@@ -108,7 +108,7 @@ class LeanLatentModel(LatentCoding):
     def kept_channels(self) -> dict[str, int]:
         """See :class:`nvc_models.latent.LatentCoding`."""
         half = self.config.channels // 2
-        return {name: half for name in self.kept} | {"features": self.enter.in_channels}
+        return dict.fromkeys(self.kept, half) | {"features": self.enter.in_channels}
 
     def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
         """See :class:`nvc_models.latent.LatentCoding`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 import pytest
 import torch
@@ -224,9 +225,7 @@ def parts_of(model: LatentCoding, y: Tensor, coded: Quantized) -> list[tuple[Ten
     hats = split_checkerboard(coded.y_hat / step)
     index_1, mean_1 = model.part_1(hats[0], *part_0.kept)
     found = []
-    for hat, index, mean in zip(
-        hats, (part_0.index, index_1), (part_0.mean, mean_1), strict=True
-    ):
+    for hat, index, mean in zip(hats, (part_0.index, index_1), (part_0.mean, mean_1), strict=True):
         mean = torch.zeros_like(hat) if mean is None else mean
         found.append((hat - mean, mean, index))
     return found

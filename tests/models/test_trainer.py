@@ -198,6 +198,26 @@ def test_a_swift_codec_is_trained_and_loaded(tmp_path: Path, data: PackedClips) 
     assert load_model(tmp_path / STATE_FILE).config == TINY_SWIFT
 
 
+def test_what_writes_pictures_can_stay_while_the_entropy_model_learns(
+    tmp_path: Path, data: PackedClips
+) -> None:
+    steps = 3
+    trainer = make(
+        tmp_path,
+        data,
+        Schedule(TINY_SWIFT.name, 3, (stage("joint", steps, picture_rate=0.0),)),
+        stop_after_steps=steps,
+    )
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.run()
+    changed = {k for k, v in trainer.model.state_dict().items() if not torch.equal(v, before[k])}
+    pictures = trainer.family.tasks["joint"].pictures(trainer.model)
+    fixed = {id(p) for part in pictures for p in part.parameters()}
+    names = {k: id(p) in fixed for k, p in trainer.model.named_parameters()}
+    assert not any(names[k] for k in changed)
+    assert {"inter.latent.scale.base.bias", "intra.latent.scale.base.bias"} <= changed
+
+
 @pytest.mark.parametrize("lost", ["fingerprint", "step", "elapsed_s", "weights"])
 def test_an_incomplete_state_is_damaged(
     tmp_path: Path, data: PackedClips, whole: Path, lost: str

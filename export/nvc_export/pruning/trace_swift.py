@@ -38,7 +38,12 @@ class SwiftTrace(Trace):
         intra, inter = self.codec.intra, self.codec.inter
         prediction = inter.prediction
         fixed = [self.sources, prediction.transform, prediction.keep, prediction.change]
-        fixed += [inter.temporal_prior, inter.synthesis.join, intra.analysis.fine, inter.analysis.transform]
+        fixed += [
+            inter.temporal_prior,
+            inter.synthesis.join,
+            intra.analysis.fine,
+            inter.analysis.transform,
+        ]
         for model in (intra, inter):
             fixed += [model.analysis.down, model.synthesis.up, model.synthesis.last]
         layers = [layer for part in fixed for layer in part.modules()]

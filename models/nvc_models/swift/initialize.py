@@ -45,8 +45,8 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     luma, chroma = planes_from_rgb(references)
     middle = luma.new_tensor([MIDDLE_QUALITY])
     vectors = model.search(frames, luma, model.bit_cost(middle))
-    blocks, prediction = blocks_from_planes(*planes_from_rgb(frames)), predict(luma, chroma, vectors)
-    y = _start_inter_transform(model, blocks - prediction)
+    blocks = blocks_from_planes(*planes_from_rgb(frames))
+    y = _start_inter_transform(model, blocks - predict(luma, chroma, vectors))
     start_scales(model.latent, y * model.encode_gain(middle))
     start_scales(model.motion, model.vectors(vectors) * model.motion_encode_gain(middle))
 
@@ -60,8 +60,8 @@ def _start_intra_transform(model: IntraModel, blocks: Tensor) -> Tensor:
     axes = principal_axes(blocks * weights[:, None, None], CHANNELS)
     forward, backward = axes * weights, (axes / weights).T
     set_matrix(model.analysis.stem, forward)
-    _set_matrices(model.analysis.fine, forward.split(parts)[1:])
-    _set_matrices(model.synthesis.last.layers, backward.split(parts, 1))
+    _set_matrices(model.analysis.fine, torch.split(forward, parts)[1:])
+    _set_matrices(model.synthesis.last.layers, torch.split(backward, parts, 1))
     coefficients = F.conv2d(blocks, forward[:, :, None, None])
     pairs = principal_axes(F.pixel_unshuffle(coefficients, 2), model.config.latent)
     return _start_strides(model, pairs, coefficients)
@@ -75,14 +75,16 @@ def _start_inter_transform(model: InterModel, blocks: Tensor) -> Tensor:
     """
     weights, parts = _weights(blocks), part_sizes(model.config.width)
     luma, chroma = _dct(BLOCK), _dct(BLOCK // 2)
-    axes = torch.block_diag(luma, chroma, chroma).to(blocks.device)
+    axes = blocks.new_zeros(CHANNELS, CHANNELS)
+    for first, rows in ((0, luma), (LUMA, chroma), (LUMA + len(chroma), chroma)):
+        axes[first : first + len(rows), first : first + len(rows)] = rows
     energy = F.conv2d(blocks, (axes * weights)[:, :, None, None]).square().mean((0, 2, 3))
     axes = axes[energy.argsort(descending=True)]
     forward, backward = axes * weights, (axes / weights).T
-    _start_prediction(model.prediction, forward.split(parts))
-    _set_matrices(model.analysis.transform, forward.split(parts))
+    _start_prediction(model.prediction, torch.split(forward, parts))
+    _set_matrices(model.analysis.transform, torch.split(forward, parts))
     _set_matrices(model.synthesis.join.layers, [torch.eye(parts[0])])
-    _set_matrices(model.synthesis.last.layers, backward.split(parts, 1))
+    _set_matrices(model.synthesis.last.layers, torch.split(backward, parts, 1))
     coefficients = F.conv2d(blocks, forward[:, :, None, None])
     each = torch.eye(4 * CHANNELS, device=blocks.device)[: model.config.latent]
     return _start_strides(model, each, coefficients)
@@ -97,11 +99,14 @@ def _start_strides(model: IntraModel | InterModel, rows: Tensor, coefficients: T
     analysis, synthesis = model.analysis, model.synthesis
     parts = part_sizes(model.config.width)
     kernels = rows.reshape(len(rows), CHANNELS, 2, 2)
-    for down, kernel in zip(analysis.down.layers, kernels.split(parts, 1), strict=True):
+    for down, kernel in zip(analysis.down.layers, torch.split(kernels, parts, 1), strict=True):
+        assert isinstance(down, nn.Conv2d)
         down.weight.data.zero_()
         down.weight.data[: len(rows), : kernel.shape[1]] = kernel
-    nn.init.zeros_(analysis.down.layers[0].bias)
-    _set_matrices([up[0] for up in synthesis.up], rows.T.split([4 * part for part in parts]))
+        if down.bias is not None:
+            nn.init.zeros_(down.bias)
+    ups = [next(up.children()) for up in synthesis.up]
+    _set_matrices(ups, torch.split(rows.T, [4 * part for part in parts]))
     return F.conv2d(coefficients, kernels, stride=2)
 
 
@@ -117,9 +122,11 @@ def _start_prediction(prediction: Prediction, forward: Sequence[Tensor]) -> None
     """Let the prediction be the moved blocks as they are."""
     _set_matrices(prediction.transform, forward)
     for keep, change in zip(prediction.keep, prediction.change, strict=True):
-        zero_init(keep)
-        nn.init.ones_(keep.bias)
-        zero_init(change)
+        for layer in (keep, change):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            zero_init(layer)
+            nn.init.constant_(layer.bias, 1.0 if layer is keep else 0.0)
 
 
 def _set_matrices(layers: Iterable[nn.Module], matrices: Sequence[Tensor]) -> None:

@@ -88,11 +88,11 @@ class _MotionContext(nn.Module):
         self.decoded = Decoded(model.motion.latent)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        motion_hat, (gain, *reference) = self.decoded(tensors)
+        motion_hat, (gain, *frame, feature) = self.decoded(tensors)
         flow = self.motion.decode(motion_hat, gain)
         if not self.with_prediction:
-            return (motion_hat, *self.context.contexts(*reference, flow))
-        return (motion_hat, *self.context(*reference, flow))
+            return (motion_hat, *self.context.contexts(feature, flow))
+        return (motion_hat, *self.context(*frame, feature, flow))
 
 
 class _ContextAnalysis(nn.Module):

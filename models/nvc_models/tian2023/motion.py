@@ -27,9 +27,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     columns, right_of = _neighbours(flow[:, :1], torch.arange(width, device=x.device), width)
     rows, below = _neighbours(flow[:, 1:], torch.arange(height, device=x.device)[:, None], height)
     lines = [row * width for row in rows]
-    (a, b), (c, d) = (
-        [_fetch(x, (line + column).int()) for column in columns] for line in lines
-    )
+    (a, b), (c, d) = ([_fetch(x, (line + column).int()) for column in columns] for line in lines)
     top, bottom = a + (b - a) * right_of, c + (d - c) * right_of
     return top + (bottom - top) * below
 

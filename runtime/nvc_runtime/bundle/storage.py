@@ -89,7 +89,9 @@ class ZipStorage(Storage):
         except (BundleError, KeyError):
             raise
         except _ARCHIVE_ERRORS as error:
-            raise BundleError(f"{self.path} is no readable ZIP archive: {error}") from error
+            raise BundleError(
+                f"{self.path} is no bundle: expected a ZIP archive (.nvcb) or a folder; {error}"
+            ) from error
 
 
 def storage_from_path(path: Path) -> Storage:
