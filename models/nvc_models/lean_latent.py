@@ -140,11 +140,12 @@ class LeanLatentModel(LatentCoding):
     def ends(self) -> list[nn.Module]:
         """See :class:`nvc_models.latent.LatentCoding`."""
         heads = [self.scale, self.more_scale, self.mean, self.more_mean, self.step]
-        return [*self.hyper_encoder[-1:], *(head for head in heads if head is not None)]
+        return [self.hyper_encoder[-1], *(head for head in heads if head is not None)]
 
 
 def _silent(channels: tuple[int, ...], out_channels: int) -> Joined:
     joined = Joined(channels, out_channels)
     for layer in joined.layers:
+        assert isinstance(layer, nn.Conv2d)
         zero_init(layer)
     return joined
