@@ -112,8 +112,8 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
             {"latent": 160, "entropy_width": 160}, {"latent": 160, "entropy_width": 128},
         ),
         width(
-            "more latents", "320 of them, narrower entropy networks",
-            {"latent": 320, "entropy_width": 96}, {"latent": 320, "entropy_width": 72},
+            "more latents", "320 of them, 384 in inter frames, narrower entropy networks",
+            {"latent": 320, "entropy_width": 96}, {"latent": 384, "entropy_width": 80},
         ),
         width(
             "wide", "widths 96 and 76, fewer blocks",
