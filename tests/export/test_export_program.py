@@ -18,7 +18,7 @@ from nvc_engines import open_engine
 from nvc_export.bundle_complexity import complexity_from_bundle
 from nvc_export.complexity import complexity_from_codec
 from nvc_models.families import graphs_from_model
-from nvc_models.latent import LatentModel
+from nvc_models.latent import LatentCoding
 from nvc_runtime import Decoder, Encoder, EncoderSettings
 from nvc_runtime.codec.symbols import SymbolWriter
 
@@ -51,14 +51,16 @@ def runtime_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]
 def model_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
     """Collect what the PyTorch models quantise."""
     found: list[NDArray[np.float32]] = []
-    quantize = LatentModel._quantize
+    quantize = LatentCoding._quantize
 
-    def recording(self: LatentModel, y: Tensor, mean: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    def recording(
+        self: LatentCoding, y: Tensor, mean: Tensor | None, *rest: Any
+    ) -> tuple[Tensor, Tensor]:
         hat, bits = quantize(self, y, mean, *rest)
-        found.append(torch.round(hat - mean)[0].numpy())
+        found.append(torch.round(hat if mean is None else hat - mean)[0].numpy())
         return hat, bits
 
-    monkeypatch.setattr(LatentModel, "_quantize", recording)
+    monkeypatch.setattr(LatentCoding, "_quantize", recording)
     return found
 
 
