@@ -11,6 +11,7 @@ checkerboard and B on the odd ones, part 1 the rest; each part is a dense (B, C/
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -263,7 +264,7 @@ def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class LatentCoding(nn.Module):
+class LatentCoding(nn.Module, ABC):
     """What every entropy model of a latent has: the hyperlatent, quantisation and rates.
 
     Subclasses say how distributions come of the hyperlatent: :meth:`part_0` and :meth:`part_1`.
@@ -288,21 +289,21 @@ class LatentCoding(nn.Module):
         return z
 
     @property
+    @abstractmethod
     def kept_channels(self) -> dict[str, int]:
         """Channels of each tensor that :meth:`part_0` keeps for part 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
         """Map the rounded hyperlatent (B, N, H/4, W/4) and further priors (B, K, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
         """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0 and what was kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ends(self) -> list[nn.Module]:
         """Return what hyperlatents, indices, means and steps come from: their channels stay."""
-        raise NotImplementedError
 
     def round(self, residual: Tensor) -> Tensor:
         """Round a latent without its mean to symbols; same shape."""
