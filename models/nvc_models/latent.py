@@ -264,21 +264,12 @@ def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class LatentCoding(nn.Module, ABC):
-    """What every entropy model of a latent has: the hyperlatent, quantisation and rates.
-
-    Subclasses say how distributions come of the hyperlatent: :meth:`part_0` and :meth:`part_1`.
-    """
+class LatentQuantizer(nn.Module, ABC):
+    """What every entropy model of a latent has: the hyperlatent, quantisation and rates."""
 
     config: LatentSizes
     hyper_encoder: nn.Sequential
     factorized: FactorizedPrior
-    kept: tuple[str, ...]
-    """Names of the tensors that :meth:`part_0` keeps for :meth:`part_1`."""
-    has_step = True
-    """Whether the network gives a quantisation step for each element; else it is 1."""
-    has_mean = True
-    """Whether the network gives a mean for each element; else it is 0."""
     threshold = 0.5
     """What is nearer to its mean than this becomes a symbol 0. Above 1/2 it saves bits that are
     worth more than the error."""
@@ -287,19 +278,6 @@ class LatentCoding(nn.Module, ABC):
         """Hyperlatent (B, N, H/4, W/4) of a scaled latent (B, C, H, W), not yet rounded."""
         z: Tensor = self.hyper_encoder(y)
         return z
-
-    @property
-    @abstractmethod
-    def kept_channels(self) -> dict[str, int]:
-        """Channels of each tensor that :meth:`part_0` keeps for part 1."""
-
-    @abstractmethod
-    def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
-        """Map the rounded hyperlatent (B, N, H/4, W/4) and further priors (B, K, H, W)."""
-
-    @abstractmethod
-    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0 and what was kept."""
 
     @abstractmethod
     def ends(self) -> list[nn.Module]:
@@ -315,6 +293,56 @@ class LatentCoding(nn.Module, ABC):
     def index(raw: Tensor) -> Tensor:
         """Continuous scale index in [0, L - 1/2] from a raw network output."""
         return bound(INDEX_CENTRE + INDEX_GAIN * raw, 0.0, LEVELS.index_max)
+
+    def quantize(
+        self, y: Tensor, mean: Tensor | None, index: Tensor, rounding: Rounding, skip_level: int
+    ) -> tuple[Tensor, Tensor]:
+        """Quantise one part (B, C, H, W) with its mean, if any, and index; see :meth:`forward`.
+
+        Returns the decoded part and its bits (B,).
+        """
+        residual = y if mean is None else y - mean
+        symbols = residual + (self.round(residual) - residual).detach()
+        if rounding == "noise" and self.training:
+            rated = residual + torch.rand_like(residual) - 0.5
+            return symbols if mean is None else symbols + mean, laplace_bits(rated, index).sum(
+                (1, 2, 3)
+            )
+        level = (index.floor() + 0.5).clamp(max=LEVELS.count - 0.5)
+        used = index + (level - index).detach()
+        coded = (index >= skip_level + 1).to(y.dtype)
+        bits = laplace_bits(symbols, used)
+        if not self.training:
+            bits = bits * coded
+        hat = symbols * coded
+        return hat if mean is None else hat + mean, bits.sum((1, 2, 3))
+
+
+class LatentCoding(LatentQuantizer):
+    """A latent coded in two parts, see the module's text.
+
+    Subclasses say how distributions come of the hyperlatent: :meth:`part_0` and :meth:`part_1`.
+    """
+
+    kept: tuple[str, ...]
+    """Names of the tensors that :meth:`part_0` keeps for :meth:`part_1`."""
+    has_step = True
+    """Whether the network gives a quantisation step for each element; else it is 1."""
+    has_mean = True
+    """Whether the network gives a mean for each element; else it is 0."""
+
+    @property
+    @abstractmethod
+    def kept_channels(self) -> dict[str, int]:
+        """Channels of each tensor that :meth:`part_0` keeps for part 1."""
+
+    @abstractmethod
+    def part_0(self, z: Tensor, *priors: Tensor) -> Part0:
+        """Map the rounded hyperlatent (B, N, H/4, W/4) and further priors (B, K, H, W)."""
+
+    @abstractmethod
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0 and what was kept."""
 
     def forward(
         self, y: Tensor, *priors: Tensor, rounding: Rounding, skip_level: int = -1
@@ -332,9 +360,9 @@ class LatentCoding(nn.Module, ABC):
         part_0 = self.part_0(z_hat, *priors)
         step = part_0.step
         y_0, y_1 = split_checkerboard(y if step is None else y / step)
-        hat_0, bits_0 = self._quantize(y_0, part_0.mean, part_0.index, rounding, skip_level)
+        hat_0, bits_0 = self.quantize(y_0, part_0.mean, part_0.index, rounding, skip_level)
         index_1, mean_1 = self.part_1(hat_0, *part_0.kept)
-        hat_1, bits_1 = self._quantize(y_1, mean_1, index_1.float(), rounding, skip_level)
+        hat_1, bits_1 = self.quantize(y_1, mean_1, index_1.float(), rounding, skip_level)
         y_hat = merge_checkerboard(hat_0, hat_1)
         return Quantized(
             y_hat=y_hat if step is None else y_hat * step,
@@ -342,25 +370,6 @@ class LatentCoding(nn.Module, ABC):
             hyper_bits=self.factorized.bits(z_rate).sum((1, 2, 3)),
             index=torch.cat((part_0.index, index_1), 1),
         )
-
-    def _quantize(
-        self, y: Tensor, mean: Tensor | None, index: Tensor, rounding: Rounding, skip_level: int
-    ) -> tuple[Tensor, Tensor]:
-        residual = y if mean is None else y - mean
-        symbols = residual + (self.round(residual) - residual).detach()
-        if rounding == "noise" and self.training:
-            rated = residual + torch.rand_like(residual) - 0.5
-            return symbols if mean is None else symbols + mean, laplace_bits(rated, index).sum(
-                (1, 2, 3)
-            )
-        level = (index.floor() + 0.5).clamp(max=LEVELS.count - 0.5)
-        used = index + (level - index).detach()
-        coded = (index >= skip_level + 1).to(y.dtype)
-        bits = laplace_bits(symbols, used)
-        if not self.training:
-            bits = bits * coded
-        hat = symbols * coded
-        return hat if mean is None else hat + mean, bits.sum((1, 2, 3))
 
 
 def hyper_encoder(channels: int, hyper_channels: int) -> nn.Sequential:

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.latent import INDEX_CENTRE, INDEX_GAIN, LEVELS, LatentCoding, LatentModel
+from nvc_models.latent import (
+    INDEX_CENTRE,
+    INDEX_GAIN,
+    LEVELS,
+    LatentCoding,
+    LatentModel,
+    LatentQuantizer,
+)
 from nvc_models.lean_latent import LeanLatentModel
+from nvc_models.ordered_latent import OrderedLatentModel
 
 QUIET_HYPERLATENT = 0.2
 """Hyperlatents start small: they cost little until training finds a use for them."""
@@ -66,9 +74,7 @@ def set_matrix(conv: nn.Module, matrix: Tensor) -> None:
 
 def start_scales(latent: LatentCoding, y: Tensor) -> None:
     """Set the bias of the scale index from the standard deviation of each channel of ``y``."""
-    sigma = y.transpose(0, 1).flatten(1).std(1).clamp(LEVELS.sigma_min, LEVELS.sigma_max)
-    index = (torch.log(sigma) - math.log(LEVELS.sigma_min)) / LEVELS.step
-    raw, c = (index - INDEX_CENTRE) / INDEX_GAIN, latent.config.channels
+    raw, c = _raw_scales(y), latent.config.channels
     if isinstance(latent, LeanLatentModel):
         low, high = raw.chunk(2)
         for layer, bias in ((latent.scale.base, high), (latent.scale.more, low - high)):
@@ -80,6 +86,28 @@ def start_scales(latent: LatentCoding, y: Tensor) -> None:
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
         last.bias.data[c : 2 * c] = raw
+    _quieten(latent)
+
+
+def start_ordered_scales(latent: OrderedLatentModel, y: Tensor) -> None:
+    """As :func:`start_scales`, for a latent in ordered parts."""
+    for head, raw in zip(
+        latent.heads, torch.split(_raw_scales(y), list(latent.config.parts)), strict=True
+    ):
+        assert isinstance(head, nn.Conv2d)
+        assert head.bias is not None
+        head.bias.data = raw.clone()
+    _quieten(latent)
+
+
+def _raw_scales(y: Tensor) -> Tensor:
+    """Network outputs that mean the standard deviation of each channel of ``y``."""
+    sigma = y.transpose(0, 1).flatten(1).std(1).clamp(LEVELS.sigma_min, LEVELS.sigma_max)
+    index = (torch.log(sigma) - math.log(LEVELS.sigma_min)) / LEVELS.step
+    return (index - INDEX_CENTRE) / INDEX_GAIN
+
+
+def _quieten(latent: LatentQuantizer) -> None:
     quiet = latent.hyper_encoder[-1]
     assert isinstance(quiet, nn.Conv2d)
     quiet.weight.data *= QUIET_HYPERLATENT

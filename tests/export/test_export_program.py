@@ -51,7 +51,7 @@ def runtime_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]
 def model_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
     """Collect what the PyTorch models quantise."""
     found: list[NDArray[np.float32]] = []
-    quantize = LatentCoding._quantize
+    quantize = LatentCoding.quantize
 
     def recording(
         self: LatentCoding, y: Tensor, mean: Tensor | None, *rest: Any
@@ -60,7 +60,7 @@ def model_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
         found.append(torch.round(hat if mean is None else hat - mean)[0].numpy())
         return hat, bits
 
-    monkeypatch.setattr(LatentCoding, "_quantize", recording)
+    monkeypatch.setattr(LatentCoding, "quantize", recording)
     return found
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nvc_models.families import FAMILIES, Family
-from nvc_models.latent import LatentCoding
+from nvc_models.latent import LatentCoding, LatentQuantizer
 from nvc_models.lean_latent import LeanLatentModel
 from nvc_models.swift import Swift
 from nvc_models.tian2023 import Tian2023
@@ -101,7 +101,7 @@ def _lean(latent: Any, z: Tensor, priors: Sequence[Tensor], known: Tensor) -> li
     return outputs + [head(x, x) for head in more]
 
 
-def ends_of(latents: Iterable[LatentCoding]) -> list[nn.Module]:
+def ends_of(latents: Iterable[LatentQuantizer]) -> list[nn.Module]:
     """Return the last layers of entropy models: hyperlatents, indices and means come from them."""
     ends = (layer for latent in latents for end in latent.ends() for layer in end.modules())
     return [layer for layer in ends if isinstance(layer, nn.Conv2d)]

@@ -1,8 +1,8 @@
 """What torch-pruning has to see of a swift codec.
 
-Features are offset by quality, and the context meets them: their channels stay, as those of the
-prediction do. What can go lies inside the blocks, in the encoder between two of them, and in the
-entropy models.
+Features of the intra model are offset by quality: their channels stay, as those of everything that
+writes pictures do; the transforms of the inter model are nothing else. What can go lies inside the
+blocks of the intra model, in its encoder between two of them, and in the entropy models.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nvc_export.pruning.trace import Trace, ends_of, spatial_source
+from nvc_models.ordered_latent import OrderedLatentModel
 from nvc_models.swift import Swift
 from nvc_models.swift.motion import VECTORS
 from nvc_models.swift.planes import CHANNELS
@@ -24,28 +25,22 @@ class SwiftTrace(Trace):
             {
                 "intra": intra.config.latent,
                 "intra_spatial": spatial_source(intra.latent),
-                "inter": inter.config.latent,
-                "inter_spatial": spatial_source(inter.latent),
                 "moved": CHANNELS,
                 "vectors": VECTORS,
                 "motion_spatial": spatial_source(inter.motion),
+                "inter_before": inter.config.latent,
+                **{f"inter_{i}": size for i, size in enumerate(inter.latent.config.parts[:-1])},
             }
         )
         self.codec = codec
 
     def fixed_layers(self) -> list[nn.Module]:
-        """See ``Trace.fixed_layers``; the prediction and the context, too."""
+        """See ``Trace.fixed_layers``."""
         intra, inter = self.codec.intra, self.codec.inter
-        prediction = inter.prediction
-        fixed = [self.sources, prediction.transform, prediction.keep, prediction.change]
-        fixed += [
-            inter.temporal_prior,
-            inter.synthesis.join,
-            intra.analysis.fine,
-            inter.analysis.transform,
-        ]
-        for model in (intra, inter):
-            fixed += [model.analysis.down, model.synthesis.up, model.synthesis.last]
+        fixed: list[nn.Module] = [self.sources, inter.context.transform]
+        fixed += [inter.analysis, inter.synthesis]
+        fixed += [intra.analysis.fine, intra.analysis.down]
+        fixed += [intra.synthesis.up, intra.synthesis.last]
         layers = [layer for part in fixed for layer in part.modules()]
         return layers + ends_of((intra.latent, inter.motion, inter.latent))
 
@@ -54,16 +49,25 @@ class SwiftTrace(Trace):
         intra, inter = self.codec.intra, self.codec.inter
         side = frame.shape[-1]
         bias = frame.new_zeros(1, intra.config.width, 1, 1)
-        context, predicted = inter.prediction(self.enter("moved", side // 8))
+        moved = self.enter("moved", side // 8)
         vectors = self.enter("vectors", side // 16)
-        priors = [inter.temporal_prior(context), vectors]
-        y, no_bias = self.enter("inter", side // 16), frame.new_zeros(1, inter.config.width, 1, 1)
         return [
             intra.analysis(frame),
             intra.synthesis(self.enter("intra", side // 16), bias),
             *self.entropy_model("intra", intra.latent, side, []),
-            inter.analysis(frame, predicted),
-            inter.synthesis(y, no_bias, context, predicted),
-            *self.entropy_model("inter", inter.latent, side, priors),
+            inter.analysis(frame, moved),
+            *self._ordered(inter.latent, side, [inter.context(moved), vectors]),
             *self.entropy_model("motion", inter.motion, side, [vectors]),
         ]
+
+    def _ordered(self, latent: OrderedLatentModel, side: int, priors: list[Tensor]) -> list[Tensor]:
+        """Pass through the entropy model of the difference; parts come from their sources."""
+        small = side // 16
+        before = self.enter("inter_before", small)
+        z = before.new_zeros(1, latent.config.hyper_channels, side // 64, side // 64)
+        features = latent.start(z, before, *priors)
+        outputs = [latent.hyper_analysis(before), latent.scale_index(0, features)]
+        for part in range(len(latent.config.parts) - 1):
+            features = latent.update(part, features, self.enter(f"inter_{part}", small))
+            outputs.append(latent.scale_index(part + 1, features))
+        return outputs

@@ -1,36 +1,41 @@
 """Intra and inter model of the swift family. Frames are RGB in [0, 1], (B, 3, H, W).
 
-Both are the same pair of transforms: blocks of 8x8 pixels, a position at 1/8 each, a 2x2 stride to
-the latent at 1/16, and back. Fine texture is many numbers and little structure: where the blocks of
-a network are narrower than the 96 samples of a position, further channels pass them by, so that
-every sample can be reached. The inter model moves the decoded frame before by vectors that it
-sends, joins what it makes of this prediction at 1/8 on both ways, and codes what it does not tell.
+Both start from blocks of 8x8 pixels, a position at 1/8 each, and have their latent at 1/16. The
+intra model is a pair of networks. Fine texture is many numbers and little structure: where the
+blocks of a network are narrower than the 96 samples of a position, further channels pass them by,
+so that every sample can be reached. The inter model moves the decoded frame before by vectors that
+it sends, codes a linear transform of what is left, and filters the sum; its networks are those that
+foretell the scales of symbols.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nvc_models.blocks import GatedBlock, Joined, conv1x1
 from nvc_models.latent import QualityBias, QualityGain, Quantized, Rounding, bound
 from nvc_models.latent_graphs import LATENT_STRIDE
 from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
+from nvc_models.ordered_latent import OrderedLatentConfig, OrderedLatentModel
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.config import InterConfig, IntraConfig, SwiftConfig
 from nvc_models.swift.motion import VECTORS, VectorTransform, predict
-from nvc_models.swift.motion_search import BitCost, MotionSearch
+from nvc_models.swift.motion_cost import SearchStep
+from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
     CHANNELS,
+    LUMA,
     blocks_from_planes,
     planes_from_blocks,
     planes_from_rgb,
     rgb_from_planes,
 )
+from nvc_models.swift.shrink import Shrinkage, Thresholds
 from nvc_models.widths import resize_layers
 
 STRIDE = 8
@@ -94,29 +99,21 @@ def _up(latent: int, channels: int) -> nn.Sequential:
     return nn.Sequential(conv1x1(latent, 4 * channels), nn.PixelShuffle(2))
 
 
-class Prediction(nn.Module):
-    """What moved blocks tell about those of the frame, as coefficients of a learned transform.
+class Context(nn.Module):
+    """What moved blocks foretell of the difference that is left: where there is texture, and how.
 
-    How much of each coefficient stays is decided block by block: where motion fails, fine texture
-    can go and the rest stay.
+    Of their coefficients only the magnitudes are seen.
     """
 
-    def __init__(self, config: InterConfig) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        width, parts = config.width, part_sizes(config.width)
-        self.transform = nn.ModuleList(conv1x1(CHANNELS, n) for n in parts)
-        self.context = _blocks(width, config.context_blocks)
-        self.keep = nn.ModuleList(conv1x1(width, n) for n in parts)
-        self.change = nn.ModuleList(conv1x1(width, n) for n in parts)
+        self.transform = conv1x1(CHANNELS, CHANNELS)
+        self.down = nn.Conv2d(CHANNELS, width, 2, stride=2)
 
-    def forward(self, blocks: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Map (B, 96, H/8, W/8) to the context (B, W, H/8, W/8) and the coefficients, in parts."""
-        moved = [layer(blocks) for layer in self.transform]
-        context = self.context(moved[0])
-        return context, [
-            x * bound(keep(context), 0.0, 1.0) + change(context)
-            for x, keep, change in zip(moved, self.keep, self.change, strict=True)
-        ]
+    def forward(self, moved: Tensor) -> Tensor:
+        """Map (B, 96, H/8, W/8) to (B, width, H/16, W/16)."""
+        y: Tensor = F.leaky_relu(self.down(self.transform(moved).abs()), 0.1)
+        return y
 
 
 class InterAnalysis(nn.Module):
@@ -125,42 +122,32 @@ class InterAnalysis(nn.Module):
     It is linear: what equals its prediction costs nothing, and what was left out stays to be coded.
     """
 
-    def __init__(self, config: InterConfig) -> None:
+    def __init__(self, latent: int) -> None:
         super().__init__()
-        parts = part_sizes(config.width)
-        self.transform = nn.ModuleList(conv1x1(CHANNELS, n) for n in parts)
-        self.down = Joined(parts, config.latent, stride=2)
+        self.transform = nn.Conv2d(CHANNELS, latent, 2, stride=2, bias=False)
 
-    def forward(self, frame: Tensor, predicted: Sequence[Tensor]) -> Tensor:
-        """Map (B, 3, H, W) and the coefficients predicted to (B, latent, H/16, W/16)."""
-        blocks = blocks_from_planes(*planes_from_rgb(frame))
-        parts = [layer(blocks) - x for layer, x in zip(self.transform, predicted, strict=True)]
-        y: Tensor = self.down(*parts)
+    def forward(self, frame: Tensor, moved: Tensor) -> Tensor:
+        """Map (B, 3, H, W) and moved blocks (B, 96, H/8, W/8) to (B, latent, H/16, W/16)."""
+        y: Tensor = self.transform(blocks_from_planes(*planes_from_rgb(frame)) - moved)
         return y
 
 
 class InterSynthesis(nn.Module):
-    """Prediction and latent to blocks of luma and chroma: their sum, and a filter's correction."""
+    """Prediction and latent to blocks of luma and chroma: their sum, filtered."""
 
-    def __init__(self, config: InterConfig) -> None:
+    def __init__(self, latent: int) -> None:
         super().__init__()
-        width, parts = config.width, part_sizes(config.width)
-        self.up = nn.ModuleList(_up(config.latent, n) for n in parts)
-        self.join = Joined((width, width), width)
-        self.blocks = _blocks(width, config.decoder_blocks)
-        self.last = Joined((*parts, width), CHANNELS)
+        self.transform = nn.Conv2d(latent, 4 * CHANNELS, 1, bias=False)
+        self.shrinkage = Shrinkage()
 
-    def forward(
-        self, y: Tensor, bias: Tensor, context: Tensor, predicted: Sequence[Tensor]
-    ) -> Tensor:
-        """Map (B, latent, H/16, W/16), an offset (B, W, 1, 1) and what :class:`Prediction` gives.
+    def forward(self, y: Tensor, moved: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
+        """Map (B, latent, H/16, W/16) and moved blocks to blocks (B, 96, H/8, W/8).
 
-        Returns (B, 96, H/8, W/8).
+        ``energy`` and ``gain`` (B, 128, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
         """
-        parts = [x + up(y) for x, up in zip(predicted, self.up, strict=True)]
-        features = self.blocks(self.join(parts[0], context) + bias)
-        blocks: Tensor = self.last(*parts, features)
-        return blocks
+        blocks = moved + F.pixel_shuffle(self.transform(y), 2).float()
+        luma = self.shrinkage(blocks[:, :LUMA], energy, gain)
+        return torch.cat((luma, blocks[:, LUMA:]), 1)
 
 
 def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,14 +160,15 @@ def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Reference:
     """What is carried: luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
 
-    And at 1/16 the coefficients of the vectors, zeros after an intra frame. Not the latent: what is
-    skipped takes a mean that the latent before foretells, and over long groups of pictures such a
-    loop can grow without limit.
+    And at 1/16 the coefficients of the vectors and the symbols of the latent, zeros after an intra
+    frame. Symbols are the same on every platform, and only scales are foretold from them: no value
+    of one frame becomes a value of the next but by the pictures.
     """
 
     luma: Tensor
     chroma: Tensor
     vectors: Tensor
+    symbols: Tensor
 
 
 @dataclass
@@ -226,37 +214,34 @@ class IntraModel(nn.Module):
 
 
 class InterModel(nn.Module):
-    """Codes a frame given the frame and the vectors before."""
+    """Codes a frame given the frame, the vectors and the symbols before."""
 
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
         self.config = config
         self.search = MotionSearch()
-        self.bit_cost = BitCost()
+        self.search_step = SearchStep()
         self.vectors = VectorTransform()
         self.motion = LeanLatentModel(
             LeanLatentConfig(VECTORS, config.motion_hyper, (VECTORS,), config.motion_width)
         )
         self.motion_encode_gain = QualityGain(VECTORS, LOG_VECTOR, LOG_VECTOR)
         self.motion_decode_gain = QualityGain(VECTORS, -LOG_VECTOR, -LOG_VECTOR)
-        self.prediction = Prediction(config)
-        self.temporal_prior = nn.Sequential(
-            nn.Conv2d(config.width, config.width, 2, stride=2), nn.LeakyReLU(0.1)
-        )
-        self.analysis, self.synthesis = InterAnalysis(config), InterSynthesis(config)
-        self.latent = LeanLatentModel(
-            LeanLatentConfig(
+        self.context = Context(config.entropy_width)
+        self.analysis, self.synthesis = InterAnalysis(config.latent), InterSynthesis(config.latent)
+        self.latent = OrderedLatentModel(
+            OrderedLatentConfig(
                 config.latent,
                 config.hyper,
-                (config.width, VECTORS),
+                config.parts,
+                (config.entropy_width, VECTORS),
                 config.entropy_width,
-                predicts_mean=False,
-                threshold=INTER_THRESHOLD,
+                INTER_THRESHOLD,
             )
         )
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
-        self.decode_bias = QualityBias(config.width)
+        self.thresholds = Thresholds()
 
     def reference_from_intra(self, frame: Tensor) -> Reference:
         """Return what an inter frame finds after an intra or sync frame (B, 3, H, W)."""
@@ -265,6 +250,7 @@ class InterModel(nn.Module):
         return Reference(
             *planes_from_rgb(frame),
             frame.new_zeros(b, VECTORS, *size),
+            frame.new_zeros(b, self.config.latent, *size),
         )
 
     def forward(
@@ -278,7 +264,7 @@ class InterModel(nn.Module):
     ) -> Result:
         """Code a frame (B, 3, H, W) at a quality (B,), [0, 63]."""
         with torch.no_grad(), torch.autocast(frame.device.type, enabled=False):
-            found = self.search(frame, reference.luma, self.bit_cost(quality))
+            found = self.search(frame, reference.luma, self.search_step(quality))
             vectors = self.vectors(found)
         motion = self.motion(
             vectors * self.motion_encode_gain(quality),
@@ -290,20 +276,20 @@ class InterModel(nn.Module):
         with torch.autocast(frame.device.type, enabled=False):
             moves = self.vectors.inverse(vectors)
             moved = predict(reference.luma, reference.chroma, moves)
-        context, predicted = self.prediction(moved)
-        y = self.analysis(frame, predicted) * self.encode_gain(quality)
+        y = self.analysis(frame, moved) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),
-            self.temporal_prior(context),
+            reference.symbols,
+            self.context(moved),
             vectors,
             rounding=rounding,
             skip_level=skip_level,
         )
-        blocks = self.synthesis(
-            coded.y_hat * self.decode_gain(quality), self.decode_bias(quality), context, predicted
-        )
-        decoded, y_plane, c_plane = pictures_from_blocks(blocks.float())
-        following = Reference(y_plane, c_plane, vectors)
+        with torch.autocast(frame.device.type, enabled=False):
+            y_hat = coded.y_hat * self.decode_gain(quality)
+            blocks = self.synthesis(y_hat, moved, *self.thresholds(quality))
+        decoded, y_plane, c_plane = pictures_from_blocks(blocks)
+        following = Reference(y_plane, c_plane, vectors, coded.y_hat)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion
         )

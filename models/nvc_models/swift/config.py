@@ -30,20 +30,39 @@ class IntraConfig:
 
 @dataclass(frozen=True)
 class InterConfig:
-    """Inter model: ``width`` channels at 1/8, ``latent`` at 1/16.
+    """Inter model: ``coefficients`` of every block of 8x8 pixels are coded, the ``low`` ones first.
 
-    ``context_blocks`` refine the prediction, ``decoder_blocks`` the sum of it and what was coded.
     ``motion_hyper`` and ``motion_width``: hyperlatent and entropy network of the motion vectors.
     """
 
-    width: int
-    latent: int
+    coefficients: int
+    low: int
     hyper: int
     entropy_width: int
-    context_blocks: int
-    decoder_blocks: int
     motion_hyper: int = 8
     motion_width: int = 32
+
+    @property
+    def latent(self) -> int:
+        """Channels of the latent at 1/16: four blocks lie at each of its positions."""
+        return 4 * self.coefficients
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Channels of the latent's parts: low coefficients of two blocks, of the others, the rest.
+
+        The two blocks touch at a corner: those coded after them have them at two or more sides.
+        """
+        low, high = 2 * self.low, 2 * (self.coefficients - self.low)
+        return (low, low, high, high)
+
+    def channels(self) -> list[tuple[int, int, int]]:
+        """Coefficient, row and column of the block of every channel of the latent."""
+        groups = (range(self.low), range(self.low, self.coefficients))
+        corners = (((0, 0), (1, 1)), ((0, 1), (1, 0)))
+        return [
+            (c, *place) for group in groups for pair in corners for c in group for place in pair
+        ]
 
 
 @dataclass(frozen=True)
@@ -88,14 +107,7 @@ SWIFT_S = SwiftConfig(
         encoder_blocks=2,
         decoder_blocks=4,
     ),
-    inter=InterConfig(
-        width=64,
-        latent=320,
-        hyper=32,
-        entropy_width=96,
-        context_blocks=1,
-        decoder_blocks=2,
-    ),
+    inter=InterConfig(coefficients=80, low=8, hyper=32, entropy_width=96),
 )
 
 SWIFT_M = SwiftConfig(
@@ -109,14 +121,7 @@ SWIFT_M = SwiftConfig(
         encoder_blocks=3,
         decoder_blocks=5,
     ),
-    inter=InterConfig(
-        width=96,
-        latent=320,
-        hyper=64,
-        entropy_width=192,
-        context_blocks=2,
-        decoder_blocks=4,
-    ),
+    inter=InterConfig(coefficients=96, low=8, hyper=64, entropy_width=192),
 )
 
 PRESETS = {c.name: c for c in (SWIFT_S, SWIFT_M)}

@@ -18,17 +18,25 @@ from nvc_models.latent_graphs import (
     latent_steps,
     prior_outputs,
 )
+from nvc_models.ordered_latent_graphs import (
+    SymbolsGraph,
+    carried_names,
+    next_graphs,
+    ordered_shapes,
+    ordered_steps,
+    part_names,
+    start_graph,
+)
 from nvc_models.swift.codec import (
     STRIDE,
     InterModel,
     IntraModel,
     Swift,
-    part_sizes,
     pictures_from_blocks,
 )
 from nvc_models.swift.config import ALIGNMENT
 from nvc_models.swift.motion import VECTORS, predict
-from nvc_models.swift.planes import planes_from_rgb
+from nvc_models.swift.planes import CHANNELS, planes_from_rgb
 
 
 class _IntraAnalysis(nn.Module):
@@ -68,56 +76,57 @@ class _MotionAnalysis(nn.Module):
         self.search, self.vectors, self.latent = model.search, model.vectors, model.motion
 
     def forward(
-        self, frame: Tensor, reference: Tensor, bit_cost: Tensor, gain: Tensor
+        self, frame: Tensor, reference: Tensor, step: Tensor, gain: Tensor
     ) -> tuple[Tensor, Tensor]:
-        y = self.vectors(self.search(frame, reference, bit_cost)) * gain
+        y = self.vectors(self.search(frame, reference, step)) * gain
         return y, torch.round(self.latent.hyper_analysis(y))
 
 
 class _Context(nn.Module):
-    """Symbols of the vectors -> their coefficients, context, temporal prior and prediction.
-
-    The prediction is given as its transform, see :class:`nvc_models.swift.codec.Prediction`.
-    """
+    """Symbols of the vectors -> their coefficients, the moved blocks, and what these foretell."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.vectors, self.prediction = model.vectors, model.prediction
-        self.temporal_prior, self.decoded = model.temporal_prior, Decoded(model.motion)
+        self.vectors, self.context = model.vectors, model.context
+        self.decoded = Decoded(model.motion)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         y, (gain, luma, chroma) = self.decoded(tensors)
         vectors = y * gain
-        context, predicted = self.prediction(predict(luma, chroma, self.vectors.inverse(vectors)))
-        return vectors, context, self.temporal_prior(context), *predicted
+        moved = predict(luma, chroma, self.vectors.inverse(vectors))
+        return vectors, moved, self.context(moved)
 
 
 class _InterAnalysis(nn.Module):
+    """Frame and moved blocks -> symbols of the latent's parts and hyperlatent."""
+
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.analysis, self.latent = model.analysis, model.latent
+        self.analysis, self.symbols = model.analysis, SymbolsGraph(model.latent)
 
-    def forward(self, frame: Tensor, gain: Tensor, *predicted: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.analysis(frame, predicted) * gain
-        return y, torch.round(self.latent.hyper_analysis(y))
+    def forward(self, frame: Tensor, moved: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = self.symbols(self.analysis(frame, moved) * gain)
+        return parts
 
 
 class _InterSynthesis(nn.Module):
-    """Symbols -> frame, and its luma and chroma."""
+    """Symbols and moved blocks -> frame, and its luma and chroma."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.synthesis, self.decoded = model.synthesis, Decoded(model.latent)
+        self.synthesis = model.synthesis
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, (gain, bias, context, *predicted) = self.decoded(tensors)
-        return pictures_from_blocks(self.synthesis(y * gain, bias, context, predicted))
+    def forward(
+        self, moved: Tensor, gain: Tensor, energy: Tensor, strength: Tensor, *parts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y = torch.cat(parts, 1) * gain
+        return pictures_from_blocks(self.synthesis(y, moved, energy, strength))
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
     """Cut a codec into graphs; see :class:`nvc_models.graph.CodecGraphs`."""
     intra, inter = codec.intra, codec.inter
-    planes, prediction = ["luma", "chroma"], list(_prediction_shapes(codec))
+    planes = ["luma", "chroma"]
     graphs = [
         CodecGraph(
             "intra_analysis",
@@ -142,7 +151,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         CodecGraph(
             "motion_analysis",
             _MotionAnalysis(inter),
-            ["frame", "ref_luma", "motion_bit_cost", "motion_encode_gain"],
+            ["frame", "ref_luma", "motion_step", "motion_encode_gain"],
             ["motion_y", "motion_z"],
         ),
         CodecGraph(
@@ -156,30 +165,22 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "inter_context",
             _Context(inter),
             [*decoded_from("motion", inter.motion), "motion_decode_gain", "ref_luma", "ref_chroma"],
-            ["vectors", "context", "temporal", *prediction],
+            ["vectors", "moved", "context"],
         ),
         CodecGraph(
             "inter_analysis",
             _InterAnalysis(inter),
-            ["frame", "inter_encode_gain", *prediction],
-            ["inter_y", "inter_z"],
+            ["frame", "moved", "inter_encode_gain"],
+            [*part_names("inter", inter.latent), "inter_z"],
         ),
-        CodecGraph(
-            "inter_prior",
-            PriorGraph(inter.latent),
-            ["inter_z", "temporal", "vectors"],
-            prior_outputs("inter", inter.latent),
-        ),
-        *latent_graphs("inter", inter.latent),
+        start_graph("inter", inter.latent, ["context", "vectors"]),
+        *next_graphs("inter", inter.latent),
         CodecGraph(
             "inter_synthesis",
             _InterSynthesis(inter),
             [
-                *decoded_from("inter", inter.latent),
-                "inter_decode_gain",
-                "inter_decode_bias",
-                "context",
-                *prediction,
+                *("moved", "inter_decode_gain", "shrink_energy", "shrink_gain"),
+                *part_names("inter", inter.latent),
             ],
             ["decoded", *planes],
         ),
@@ -193,19 +194,19 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "intra_encode_gain": intra.encode_gain.table(),
             "intra_decode_gain": intra.decode_gain.table(),
             "intra_decode_bias": intra.decode_bias.table(),
-            "motion_bit_cost": inter.bit_cost.table(),
+            "motion_step": inter.search_step.table(),
             "motion_encode_gain": inter.motion_encode_gain.table(),
             "motion_decode_gain": inter.motion_decode_gain.table(),
             "inter_encode_gain": inter.encode_gain.table(),
             "inter_decode_gain": inter.decode_gain.table(),
-            "inter_decode_bias": inter.decode_bias.table(),
+            **dict(zip(("shrink_energy", "shrink_gain"), inter.thresholds.tables(), strict=True)),
         },
         factorized={
             "intra_z": intra.latent.factorized,
             "motion_z": inter.motion.factorized,
             "inter_z": inter.latent.factorized,
         },
-        programs=_programs(),
+        programs=_programs(inter),
     )
 
 
@@ -224,26 +225,18 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "ref_chroma": chroma,
         "vectors": vectors,
         "ref_vectors": vectors,
-        "context": TensorShape(config.width, STRIDE),
-        **_prediction_shapes(codec),
-        "temporal": TensorShape(config.width, LATENT_STRIDE),
+        "moved": TensorShape(CHANNELS, STRIDE),
+        "context": TensorShape(config.entropy_width, LATENT_STRIDE),
         **latent_shapes("intra", codec.intra.latent),
         **latent_shapes("motion", codec.inter.motion),
-        **latent_shapes("inter", codec.inter.latent),
+        **ordered_shapes("inter", codec.inter.latent),
     }
 
 
-def _prediction_shapes(codec: Swift) -> dict[str, TensorShape]:
-    """Tensors of the prediction: its first coefficients and, if there are some, the fine ones."""
-    width = codec.config.inter.width
-    names = ("prediction", "prediction_fine")
-    parts = part_sizes(width)
-    return {name: TensorShape(n, STRIDE) for name, n in zip(names, parts, strict=False)}
-
-
-def _programs() -> dict[str, Any]:
+def _programs(inter: InterModel) -> dict[str, Any]:
     planes = {"ref_luma": "luma", "ref_chroma": "chroma"}
-    nothing = {"ref_vectors": 0}
+    symbols = carried_names("inter", inter.latent)
+    nothing = dict.fromkeys(("ref_vectors", *symbols), 0)
     return {
         "intra": {
             "steps": [
@@ -260,11 +253,11 @@ def _programs() -> dict[str, Any]:
                 *latent_steps("motion", "motion_prior", "motion_hyper", "motion"),
                 {"run": "inter_context"},
                 {"run": "inter_analysis", "side": "encode"},
-                *latent_steps("inter", "inter_prior", "hyper", "inter"),
+                *ordered_steps("inter", inter.latent, "hyper", "inter"),
                 {"run": "inter_synthesis"},
             ],
             "output": "decoded",
-            "carry": planes | {"ref_vectors": "vectors"},
+            "carry": planes | {"ref_vectors": "vectors"} | symbols,
         },
         "sync": {"steps": [{"run": "reference"}], "carry": planes | nothing},
     }

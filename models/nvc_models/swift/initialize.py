@@ -6,16 +6,19 @@ truncated orthonormal basis, an inter model codes the difference to its predicti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.blocks import zero_init
-from nvc_models.linear_start import principal_axes, set_matrix, start_scales
-from nvc_models.swift.codec import InterModel, IntraModel, Prediction, part_sizes
+from nvc_models.linear_start import (
+    principal_axes,
+    set_matrix,
+    start_ordered_scales,
+    start_scales,
+)
+from nvc_models.swift.codec import InterModel, IntraModel, part_sizes
 from nvc_models.swift.motion import predict
 from nvc_models.swift.planes import (
     BLOCK,
@@ -27,6 +30,7 @@ from nvc_models.swift.planes import (
     blocks_from_planes,
     planes_from_rgb,
 )
+from nvc_models.swift.shrink import dct
 
 MIDDLE_QUALITY = 32.0
 """Scales start where the symbols of this quality are."""
@@ -44,10 +48,10 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     """Start an inter model from frames and their predecessors, (N, 3, H, W) in [0, 1]."""
     luma, chroma = planes_from_rgb(references)
     middle = luma.new_tensor([MIDDLE_QUALITY])
-    vectors = model.search(frames, luma, model.bit_cost(middle))
+    vectors = model.search(frames, luma, model.search_step(middle))
     blocks = blocks_from_planes(*planes_from_rgb(frames))
     y = _start_inter_transform(model, blocks - predict(luma, chroma, vectors))
-    start_scales(model.latent, y * model.encode_gain(middle))
+    start_ordered_scales(model.latent, y * model.encode_gain(middle))
     start_scales(model.motion, model.vectors(vectors) * model.motion_encode_gain(middle))
 
 
@@ -68,29 +72,30 @@ def _start_intra_transform(model: IntraModel, blocks: Tensor) -> Tensor:
 
 
 def _start_inter_transform(model: InterModel, blocks: Tensor) -> Tensor:
-    """Make the linear path a DCT of each plane of a block, coefficients of most energy first.
+    """Make the transform a DCT of each plane of a block, coefficients of most energy first.
 
     What motion compensation leaves is sparse and local: principal components, which are spread out,
     take three times as many coefficients for it. Returns the latent.
     """
-    weights, parts = _weights(blocks), part_sizes(model.config.width)
-    luma, chroma = _dct(BLOCK), _dct(BLOCK // 2)
+    weights = _weights(blocks)
+    luma, chroma = dct(BLOCK), dct(BLOCK // 2)
     axes = blocks.new_zeros(CHANNELS, CHANNELS)
     for first, rows in ((0, luma), (LUMA, chroma), (LUMA + len(chroma), chroma)):
         axes[first : first + len(rows), first : first + len(rows)] = rows
     energy = F.conv2d(blocks, (axes * weights)[:, :, None, None]).square().mean((0, 2, 3))
     axes = axes[energy.argsort(descending=True)]
     forward, backward = axes * weights, (axes / weights).T
-    _start_prediction(model.prediction, torch.split(forward, parts))
-    _set_matrices(model.analysis.transform, torch.split(forward, parts))
-    _set_matrices(model.synthesis.join.layers, [torch.eye(parts[0])])
-    _set_matrices(model.synthesis.last.layers, torch.split(backward, parts, 1))
-    coefficients = F.conv2d(blocks, forward[:, :, None, None])
-    each = torch.eye(4 * CHANNELS, device=blocks.device)[: model.config.latent]
-    return _start_strides(model, each, coefficients)
+    set_matrix(model.context.transform, forward)
+    there, back = model.analysis.transform.weight.data, model.synthesis.transform.weight.data
+    there.zero_()
+    back.zero_()
+    for channel, (coefficient, row, column) in enumerate(model.config.channels()):
+        there[channel, :, row, column] = forward[coefficient]
+        back[2 * row + column :: 4, channel, 0, 0] = backward[:, coefficient]
+    return F.conv2d(blocks, there, stride=2)
 
 
-def _start_strides(model: IntraModel | InterModel, rows: Tensor, coefficients: Tensor) -> Tensor:
+def _start_strides(model: IntraModel, rows: Tensor, coefficients: Tensor) -> Tensor:
     """Make the way to 1/16 and back a matrix and its transpose, for (B, 96, H/8, W/8).
 
     ``rows`` (K, 384) act on four positions each, as ``pixel_unshuffle`` puts them. Returns the
@@ -108,25 +113,6 @@ def _start_strides(model: IntraModel | InterModel, rows: Tensor, coefficients: T
     ups = [next(up.children()) for up in synthesis.up]
     _set_matrices(ups, torch.split(rows.T, [4 * part for part in parts]))
     return F.conv2d(coefficients, kernels, stride=2)
-
-
-def _dct(side: int) -> Tensor:
-    """Orthonormal DCT-II of a square of samples, row by row, as rows (side**2, side**2)."""
-    places = torch.arange(side) + 0.5
-    rows = torch.cos(math.pi / side * torch.arange(side)[:, None] * places) * math.sqrt(2 / side)
-    rows[0] /= math.sqrt(2)
-    return torch.kron(rows, rows)
-
-
-def _start_prediction(prediction: Prediction, forward: Sequence[Tensor]) -> None:
-    """Let the prediction be the moved blocks as they are."""
-    _set_matrices(prediction.transform, forward)
-    for keep, change in zip(prediction.keep, prediction.change, strict=True):
-        for layer in (keep, change):
-            assert isinstance(layer, nn.Conv2d)
-            assert layer.bias is not None
-            zero_init(layer)
-            nn.init.constant_(layer.bias, 1.0 if layer is keep else 0.0)
 
 
 def _set_matrices(layers: Iterable[nn.Module], matrices: Sequence[Tensor]) -> None:

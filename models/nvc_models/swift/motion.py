@@ -82,19 +82,19 @@ class Positions:
 
         Returns (B, C or K, side / row_step, side, H/side, W/side).
         """
-        return self._fetch(plane, 0, self.side, row_step)
+        return self.fetch(plane, 0, self.side, row_step)
 
     def linear(self, plane: Tensor) -> Tensor:
         """Fetch (B, C, H, W) between samples; returns (B, C or K, side, side, H/side, W/side)."""
-        patch = self._fetch(plane, 0, self.side + 1)
+        patch = self.fetch(plane, 0, self.side + 1)
         return self._filter(patch, linear_taps)
 
     def cubic(self, plane: Tensor) -> Tensor:
         """Fetch between samples by cubic convolution; as :meth:`linear`."""
-        patch = self._fetch(plane, 1, self.side + 3)
+        patch = self.fetch(plane, 1, self.side + 3)
         return self._filter(patch, cubic_taps)
 
-    def _fetch(self, plane: Tensor, before: int, count: int, row_step: int = 1) -> Tensor:
+    def fetch(self, plane: Tensor, before: int, count: int, row_step: int = 1) -> Tensor:
         """Fetch patches of ``count`` samples each way, the first ``before`` samples early."""
         height, width = self.size
         b, _, h, w = self.left.shape

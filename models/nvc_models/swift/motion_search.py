@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.latent import QUALITIES
 from nvc_models.swift.motion import Positions
+from nvc_models.swift.motion_cost import (
+    ResidualBits,
+    SubpixelWindow,
+    block_bits,
+    of_large_blocks,
+    vector_bits,
+)
 from nvc_models.swift.planes import BLOCK, luma
 
 AROUND = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))
@@ -18,104 +23,70 @@ AROUND = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))
 SIDES = AROUND[:4]
 
 
-class BitCost(nn.Module):
-    """What the search pays for a bit: mean difference of a 16x16 block, by quality.
-
-    From 2.4e-4 at the lowest quality to 4e-5 at the highest: with the quantisers that such
-    qualities have, this is what encoders of H.264 use.
-    """
-
-    LOW, HIGH = 2.4e-4, 4e-5
-
-    def forward(self, quality: Tensor) -> Tensor:
-        """Map quality (B,), [0, 63], to costs (B, 1, 1, 1)."""
-        share = quality.float() / (QUALITIES - 1)
-        cost: Tensor = self.LOW * (self.HIGH / self.LOW) ** share
-        return cost.view(-1, 1, 1, 1)
-
-    def table(self) -> Tensor:
-        """Costs of every quality, float32 (64, 1)."""
-        return self.forward(torch.arange(QUALITIES)).view(QUALITIES, 1)
-
-
 @dataclass(frozen=True)
-class _Level:
-    """Blocks of one size: ``scale`` times 8 pixels each way."""
+class _Pictures:
+    """What vectors are compared with."""
 
-    frame: Tensor
-    """Luma in blocks of 8x8, (B, 1, 8, 8, H/8, W/8)."""
+    blocks: Tensor
+    """Luma of the frame in blocks of 8x8, (B, 64, H/8, W/8)."""
     reference: Tensor
-    """Luma (B, 1, H, W)."""
-    likely: Tensor
-    """Vectors that cost least to send, (B, 2, h, w)."""
-    bit_cost: Tensor
-    """What a bit spread over a block costs, (B, 1, 1, 1)."""
-    scale: int
-    row_step: int
-    """Every so many rows are compared for whole pixels."""
+    """Luma before, (B, 1, H, W)."""
+    step: Tensor
+    """Of the quantiser, (B, 1, 1, 1)."""
+
+    @property
+    def rows(self) -> Tensor:
+        """The frame as :meth:`Positions.whole` gives blocks, (B, 1, 8, 8, H/8, W/8)."""
+        b, _, h, w = self.blocks.shape
+        return self.blocks.view(b, 1, BLOCK, BLOCK, h, w)
 
 
 class MotionSearch(nn.Module):
     """Finds vectors; encoders only, so that nothing depends on its last bit. Needs no training.
 
-    Blocks of 16x16: full search at quarter resolution, then ever smaller steps, and the vectors of
-    neighbours. Blocks of 8x8 start from what their 16x16 found, and from its neighbours'; four
-    that gain too little by moving apart move together. Costs are mean absolute differences of luma
-    in [0, 1], and what a vector costs to send.
+    Blocks of 16x16: full search at quarter resolution, then ever smaller whole steps and the
+    vectors of neighbours, by absolute differences of luma. Then quarter pixels, by the bits that
+    :class:`ResidualBits` expects and those of the vectors, again with the neighbours' vectors: what
+    is smooth costs little. Blocks of 8x8 choose near their 16x16's and its neighbours' vectors;
+    four that gain too little by moving apart move together.
     """
 
     REACH = 7
+    BIT_COST = 4.3e-4
+    """Mean difference of a 16x16 block that is worth a bit, in steps of the quantiser."""
     LENGTH_BITS = 1.0
     """For each step of the full search."""
     STILL_BITS = 6.0
     """What no motion saves."""
-    CHANGE_BITS = ((6.0, 0.0), (2.64, 0.84), (0.88, 2.6), (0.24, 5.16), (0.06, 8.04))
-    """For a difference to the likely vector in pixels: the least of lines (slope, start).
-
-    They follow 1.5 log2(1 + 4 x), but no logarithm is in the graph.
-    """
-    SPLIT_BITS = 5.0
+    ROW_STEP = 2
+    """Every so many rows are compared for whole pixels."""
+    ROUNDS = 2
+    """How often vectors are compared with those of their neighbours."""
+    SPLIT_BITS = 8.0
     """What four vectors cost more than one, besides their differences."""
-    TIE = 1e-7
+    TIE, TIE_BITS = 1e-7, 1.0 / 64
+    """Added to a cost for each candidate before: of equals the first is chosen."""
 
-    def forward(self, frame: Tensor, reference: Tensor, bit_cost: Tensor) -> Tensor:
+    def __init__(self) -> None:
+        super().__init__()
+        self.bits = ResidualBits()
+        self.window = SubpixelWindow(self.bits)
+
+    def forward(self, frame: Tensor, reference: Tensor, step: Tensor) -> Tensor:
         """Vectors (B, 2, H/8, W/8) in pixels, to a frame (B, 3, H, W) from luma (B, 1, H, W).
 
-        ``bit_cost``: mean difference of a 16x16 block that is worth a bit, (B, 1, 1, 1).
+        ``step``: that of the quantiser, (B, 1, 1, 1), see :class:`SearchStep`.
         """
         y = luma(frame) - 0.5
-        coarse = self._full_search(F.avg_pool2d(y, 4), F.avg_pool2d(reference, 4), bit_cost)
-        b, _, h, w = y.shape
-        blocks = F.pixel_unshuffle(y, BLOCK).view(b, 1, BLOCK, BLOCK, h // BLOCK, w // BLOCK)
-        large = _Level(blocks, reference, _mean_around(coarse), bit_cost, 2, 2)
-        best, cost = self._start(large, coarse)
-        for step in (2.0, 1.0):
-            best, cost = self._better(large, best, cost, _steps(best, step, AROUND), whole=True)
-        best, cost = self._better(large, best, cost, _neighbours(best), whole=True)
-        best, _ = self._better(large, best, cost, _steps(best, 1.0, AROUND), whole=True)
+        pictures = _Pictures(F.pixel_unshuffle(y, BLOCK), reference, step)
+        coarse = self._full_search(F.avg_pool2d(y, 4), F.avg_pool2d(reference, 4), step)
+        whole = self._whole_pixels(pictures, coarse)
+        around = _repeat(whole)
+        bits = self.window(pictures.blocks, reference, around, step)
+        together = self._together(pictures, whole, of_large_blocks(bits))
+        return self._split(pictures, together, self.window.candidates(around), bits)
 
-        large = replace(large, likely=_mean_around(best))
-        cost = self._costs(large, best, whole=False)
-        for step in (0.5, 0.25):
-            best, cost = self._better(large, best, cost, _steps(best, step, SIDES))
-        return self._split(large, best)
-
-    def _split(self, large: _Level, together: Tensor) -> Tensor:
-        """Vectors (B, 2, H/8, W/8), from those of blocks of 16x16 (B, 2, H/16, W/16)."""
-        costly = 4.0 * large.bit_cost
-        small = replace(large, likely=_repeat(together), bit_cost=costly, scale=1, row_step=1)
-        start = _repeat(together)
-        first = cost = self._costs(small, start)
-        vectors = start
-        around = torch.stack([_repeat(v) for v in _neighbours(together).unbind(1)], 1)
-        vectors, cost = self._better(small, vectors, cost, around)
-        for step in (0.5, 0.25):
-            vectors, cost = self._better(small, vectors, cost, _steps(vectors, step, SIDES))
-        gain = F.avg_pool2d(first - cost, 2)
-        apart = (gain > self.SPLIT_BITS * large.bit_cost).to(gain.dtype)
-        return start + (vectors - start) * _repeat(apart)
-
-    def _full_search(self, frame: Tensor, reference: Tensor, bit_cost: Tensor) -> Tensor:
+    def _full_search(self, frame: Tensor, reference: Tensor, step: Tensor) -> Tensor:
         """Vectors (B, 2, h/4, w/4) of the least error; a channel for each displacement."""
         side, (h, w) = 2 * self.REACH + 1, frame.shape[-2:]
         padded = F.pad(reference, (self.REACH,) * 4, mode="replicate")
@@ -127,57 +98,82 @@ class MotionSearch(nn.Module):
         dx, dy = steps.repeat_interleave(side), steps.repeat(side)
         length = (dx.abs() + dy.abs()).view(1, -1, 1, 1)
         bits = self.LENGTH_BITS * length + self.STILL_BITS * (length > 0)
-        cost = error + bit_cost * bits
-        return 4.0 * _pick(cost, torch.stack((dx, dy), 1).view(1, -1, 2, 1, 1))[0]
+        cost = error + self.BIT_COST * step * bits
+        return 4.0 * _pick(cost, torch.stack((dx, dy), 1).view(1, -1, 2, 1, 1), self.TIE)
 
-    def _start(self, level: _Level, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the better of a field (B, 2, h, w) and no motion, and its cost (B, 1, h, w)."""
-        still = torch.zeros_like(coarse)
-        cost = self._costs(level, still, whole=True) - self.STILL_BITS * level.bit_cost
-        return self._better(level, still, cost, coarse[:, None], whole=True)
+    def _whole_pixels(self, pictures: _Pictures, coarse: Tensor) -> Tensor:
+        """Vectors (B, 2, H/16, W/16) in whole pixels, from coarse ones."""
+        likely = _mean_around(coarse)
+        best = self._least(pictures, likely, torch.zeros_like(coarse), coarse[:, None], still=True)
+        for steps in (2.0, 1.0):
+            best = self._least(pictures, likely, best, _steps(best, steps))
+        best = self._least(pictures, likely, best, _neighbours(best))
+        return self._least(pictures, likely, best, _steps(best, 1.0))
 
-    def _better(
+    def _least(
         self,
-        level: _Level,
+        pictures: _Pictures,
+        likely: Tensor,
         best: Tensor,
-        cost: Tensor,
-        candidates: Tensor,
+        others: Tensor,
         *,
-        whole: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the best of vectors (B, 2, h, w), candidates (B, K, 2, h, w), and its cost.
+        still: bool = False,
+    ) -> Tensor:
+        """Of vectors (B, 2, h, w) and others (B, K, 2, h, w) those of least absolute difference.
 
-        ``cost``: of the vectors, (B, 1, h, w).
+        ``still``: the first is no motion, which costs less to send.
         """
-        costs = torch.cat((cost, self._costs(level, candidates, whole=whole)), 1)
-        return _pick(costs, torch.cat((best[:, None], candidates), 1))
+        candidates = torch.cat((best[:, None], others), 1)
+        x, y = (_repeat(candidates[:, :, i]) for i in range(2))
+        positions = Positions(pictures.reference.shape[-2:], x, y, BLOCK)
+        moved = positions.whole(pictures.reference, self.ROW_STEP)
+        difference = (pictures.rows[:, :, :: self.ROW_STEP] - moved).abs().mean((2, 3))
+        bit_cost = self.BIT_COST * pictures.step
+        costs = F.avg_pool2d(difference, 2) + bit_cost * vector_bits(candidates, likely)
+        if still:
+            first, rest = costs[:, :1], costs[:, 1:]
+            costs = torch.cat((first - self.STILL_BITS * bit_cost, rest), 1)
+        return _pick(costs, candidates, self.TIE)
 
-    def _costs(self, level: _Level, candidates: Tensor, *, whole: bool = False) -> Tensor:
-        """Costs (B, K, h, w) of vectors (B, K, 2, h, w), or of one set of them (B, 2, h, w)."""
-        if candidates.dim() == 4:
-            candidates = candidates[:, None]
-        x, y = candidates[:, :, 0], candidates[:, :, 1]
-        vectors = (x, y) if level.scale == 1 else (_repeat(x), _repeat(y))
-        positions = Positions(level.reference.shape[-2:], *vectors, BLOCK)
-        moved = (
-            positions.whole(level.reference, level.row_step)
-            if whole
-            else positions.linear(level.reference)
-        )
-        frame = level.frame[:, :, :: level.row_step] if whole else level.frame
-        error = (frame - moved).abs().mean((2, 3))
-        if level.scale > 1:
-            error = F.avg_pool2d(error, level.scale)
-        likely = level.likely[:, None]
-        change = (candidates - likely).abs()
-        lines = [change * slope + start for slope, start in self.CHANGE_BITS]
-        bits = reduce(torch.minimum, lines).sum(2)
-        return error + level.bit_cost * bits
+    def _together(self, pictures: _Pictures, whole: Tensor, bits: Tensor) -> Tensor:
+        """Vectors (B, 2, H/16, W/16) in quarter pixels.
+
+        ``bits`` (B, K, H/16, W/16): those of the windows round the whole ones.
+        """
+        near = self.window.candidates(whole)
+        best = _pick(bits + vector_bits(near, _mean_around(whole)), near, self.TIE_BITS)
+        for _ in range(self.ROUNDS):
+            likely = _mean_around(best)
+            rounded = torch.round(likely * 4.0) * 0.25
+            others = torch.cat((best[:, None], _neighbours(best), rounded[:, None]), 1)
+            theirs = of_large_blocks(self._block_bits(pictures, _repeat_each(others)))
+            candidates = torch.cat((others, near), 1)
+            costs = torch.cat((theirs, bits), 1) + vector_bits(candidates, likely)
+            best = _pick(costs, candidates, self.TIE_BITS)
+        return best
+
+    def _split(self, pictures: _Pictures, together: Tensor, near: Tensor, bits: Tensor) -> Tensor:
+        """Vectors (B, 2, H/8, W/8), from those of blocks of 16x16 (B, 2, H/16, W/16).
+
+        ``near`` (B, K, 2, H/8, W/8) and ``bits``: windows round the whole vectors, and their bits.
+        """
+        start = _repeat(together)
+        others = torch.cat((start[:, None], _repeat_each(_neighbours(together))), 1)
+        theirs = self._block_bits(pictures, others)
+        candidates = torch.cat((others, near), 1)
+        costs = torch.cat((theirs, bits), 1) + vector_bits(candidates, start)
+        apart = _pick(costs, candidates, self.TIE_BITS)
+        gain = of_large_blocks(theirs[:, :1] - costs.amin(1, keepdim=True))
+        chosen = (gain > self.SPLIT_BITS).to(gain.dtype)
+        return start + (apart - start) * _repeat(chosen)
+
+    def _block_bits(self, pictures: _Pictures, vectors: Tensor) -> Tensor:
+        return block_bits(self.bits, pictures.blocks, pictures.reference, vectors, pictures.step)
 
 
-def _steps(vectors: Tensor, step: float, directions: tuple[tuple[int, int], ...]) -> Tensor:
-    """Vectors (B, 2, h, w) one step aside, (B, K, 2, h, w)."""
-    offsets = torch.tensor(directions, device=vectors.device, dtype=vectors.dtype) * step
+def _steps(vectors: Tensor, step: float) -> Tensor:
+    """Vectors (B, 2, h, w) one step aside, (B, 8, 2, h, w)."""
+    offsets = torch.tensor(AROUND, device=vectors.device, dtype=vectors.dtype) * step
     return vectors[:, None] + offsets.view(1, -1, 2, 1, 1)
 
 
@@ -197,14 +193,19 @@ def _repeat(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _pick(costs: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Of candidates (B, K, 2, h, w) those of the least costs (B, K, h, w), and these (B, 1, h, w).
+def _repeat_each(vectors: Tensor) -> Tensor:
+    """Twice as many blocks each way: (B, K, 2, h, w) to (B, K, 2, 2h, 2w)."""
+    return torch.stack([_repeat(v) for v in vectors.unbind(1)], 1)
 
-    Of equals the first. (Not argmin: OpenVINO computes it wrongly on CPUs with AVX only.)
+
+def _pick(costs: Tensor, candidates: Tensor, tie: float) -> Tensor:
+    """Of candidates (B, K, 2, h, w) those of the least costs (B, K, h, w), as (B, 2, h, w).
+
+    Of equals the first: ``tie`` is added for each before. (Not argmin: OpenVINO computes it wrongly
+    on CPUs with AVX only.)
     """
     order = torch.arange(costs.shape[1], device=costs.device, dtype=costs.dtype)
-    costs = costs + MotionSearch.TIE * order.view(1, -1, 1, 1)
-    least = costs.amin(1, keepdim=True)
-    chosen = (costs <= least).to(costs.dtype)
+    costs = costs + tie * order.view(1, -1, 1, 1)
+    chosen = (costs <= costs.amin(1, keepdim=True)).to(costs.dtype)
     share = chosen / chosen.sum(1, keepdim=True)
-    return (candidates * share[:, :, None]).sum(1), least
+    return (candidates * share[:, :, None]).sum(1)

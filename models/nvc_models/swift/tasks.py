@@ -104,7 +104,7 @@ def _pictures(model: Swift) -> list[nn.Module]:
     intra, inter = model.intra, model.inter
     return [
         *(intra.analysis, intra.synthesis, intra.decode_bias),
-        *(inter.analysis, inter.prediction, inter.synthesis, inter.decode_bias),
+        *(inter.analysis, inter.synthesis, inter.context.transform),
     ]
 
 

@@ -1,0 +1,152 @@
+"""What a vector costs: bits for itself, and for what its prediction leaves to code."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nvc_models.blocks import FixedPointwise
+from nvc_models.latent import QUALITIES
+from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW, MAX_QUALITY
+from nvc_models.swift.motion import Positions, cubic_taps
+from nvc_models.swift.planes import BLOCK
+from nvc_models.swift.shrink import dct
+
+CHANGE_BITS = ((6.0, 0.0), (2.64, 0.84), (0.88, 2.6), (0.24, 5.16), (0.06, 8.04))
+"""For a difference to the likely vector in pixels: the least of lines (slope, start).
+
+They follow 1.5 log2(1 + 4 x), but no logarithm is in the graph.
+"""
+
+
+class SearchStep(nn.Module):
+    """Quantisation step that the search reckons with: by quality that of the analytic start."""
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """Map quality (B,), [0, 63], to steps (B, 1, 1, 1)."""
+        share = quality.float() / MAX_QUALITY
+        step = torch.exp(LOG_STEP_LOW + (LOG_STEP_HIGH - LOG_STEP_LOW) * share)
+        return step.view(-1, 1, 1, 1)
+
+    def table(self) -> Tensor:
+        """Return the steps of every quality, float32 (64, 1)."""
+        return self.forward(torch.arange(QUALITIES)).view(QUALITIES, 1)
+
+
+def vector_bits(vectors: Tensor, likely: Tensor) -> Tensor:
+    """Bits (B, K, h, w) of vectors (B, K, 2, h, w), given the likely ones, (B, 2, h, w)."""
+    change = (vectors - likely[:, None]).abs()
+    lines = [change * slope + start for slope, start in CHANGE_BITS]
+    return reduce(torch.minimum, lines).sum(2)
+
+
+class ResidualBits(nn.Module):
+    """Bits that blocks of 8x8 of a difference are worth: rate, and distortion at the loss's price.
+
+    Of a coefficient of u steps: what it takes to code it, or what leaving it out costs, whichever
+    is less. One unit of squared error is worth 6 / ln 2 bits, see :mod:`nvc_models.rate`.
+    """
+
+    PRICE = 6.0 / math.log(2.0)
+    SYMBOL_BITS, MORE_BITS = 6.0, 1.2
+    """Of a symbol other than 0, and for each unit of its size."""
+    LUMA_WEIGHT = math.sqrt(3.0)
+    """Steps are those of RGB, and an error of luma is one of all three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform = FixedPointwise(dct(BLOCK) * self.LUMA_WEIGHT)
+
+    def forward(self, blocks: Tensor, step: Tensor) -> Tensor:
+        """Map differences (B, 64, h, w) and steps (B, 1, 1, 1) to bits (B, 1, h, w)."""
+        return self.of_coefficients(self.coefficients(blocks, step))
+
+    def coefficients(self, blocks: Tensor, step: Tensor) -> Tensor:
+        """Transform blocks (B, 64, h, w); in steps."""
+        u: Tensor = self.transform(blocks) / step
+        return u
+
+    def of_coefficients(self, u: Tensor) -> Tensor:
+        """Map coefficients in steps, (B, 64, h, w), to bits (B, 1, h, w)."""
+        u = u.abs()
+        bits = torch.minimum(self.PRICE * u * u, self.SYMBOL_BITS + self.MORE_BITS * u)
+        return bits.sum(1, keepdim=True)
+
+
+class SubpixelWindow(nn.Module):
+    """Bits of all quarter-pixel vectors up to 3/4 of a pixel away from whole ones.
+
+    Interpolation and transform are linear, so each block is fetched once, with the samples around
+    it, and two matrices give the coefficients for every vector.
+    """
+
+    REACH = 3
+    """Quarter pixels each way."""
+    BEFORE, SIDE = 2, BLOCK + 5
+    """Samples fetched before a block, and in a row."""
+
+    def __init__(self, bits: ResidualBits) -> None:
+        super().__init__()
+        self.bits = bits
+        shifts = torch.arange(-self.REACH, self.REACH + 1) / 4.0
+        count = len(shifts)
+        rows = torch.stack([self._interpolation(float(shift)) for shift in shifts])
+        across = torch.einsum("pq,kjr->kpjqr", torch.eye(self.SIDE), rows)
+        self.across = FixedPointwise(across.reshape(count * self.SIDE * BLOCK, self.SIDE**2))
+        weight = bits.transform.weight[:, :, 0, 0].view(-1, BLOCK, BLOCK)
+        down = torch.einsum("cij,kip->kcpj", weight, rows)
+        self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.SIDE * BLOCK))
+        x, y = shifts.repeat_interleave(count), shifts.repeat(count)
+        self.steps: Tensor
+        self.register_buffer("steps", torch.stack((x, y), 1), persistent=False)
+
+    def _interpolation(self, shift: float) -> Tensor:
+        """Matrix (8, SIDE) from fetched samples in a row to those of a block moved by ``shift``."""
+        whole = math.floor(shift)
+        taps = [float(tap) for tap in cubic_taps(torch.tensor(shift - whole))]
+        matrix = torch.zeros(BLOCK, self.SIDE)
+        for i in range(BLOCK):
+            for j, tap in enumerate(taps, start=self.BEFORE + whole - 1):
+                matrix[i, i + j] += tap
+        return matrix
+
+    def candidates(self, vectors: Tensor) -> Tensor:
+        """All vectors (B, K, 2, h, w) of the windows round whole ones (B, 2, h, w)."""
+        return vectors[:, None] + self.steps.view(1, -1, 2, 1, 1)
+
+    def forward(self, frame: Tensor, luma: Tensor, vectors: Tensor, step: Tensor) -> Tensor:
+        """Bits (B, K, H/8, W/8) of the candidates of whole vectors (B, 2, H/8, W/8).
+
+        ``frame``: luma in blocks (B, 64, H/8, W/8); ``luma``: that before, (B, 1, H, W).
+        """
+        positions = Positions(luma.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
+        patch = positions.fetch(luma, self.BEFORE, self.SIDE).flatten(1, 3)
+        wanted = self.bits.coefficients(frame, step)
+        bits = []
+        for columns in self.across(patch).chunk(2 * self.REACH + 1, 1):
+            found = self.down(columns) / step
+            bits += [
+                self.bits.of_coefficients(wanted - moved)
+                for moved in found.chunk(2 * self.REACH + 1, 1)
+            ]
+        return torch.cat(bits, 1)
+
+
+def block_bits(
+    bits: ResidualBits, frame: Tensor, luma: Tensor, vectors: Tensor, step: Tensor
+) -> Tensor:
+    """Bits (B, K, H/8, W/8) of vectors (B, K, 2, H/8, W/8); else as :class:`SubpixelWindow`."""
+    found = []
+    for vector in vectors.unbind(1):
+        positions = Positions(luma.shape[-2:], vector[:, :1], vector[:, 1:], BLOCK)
+        found.append(bits(frame - positions.cubic(luma).flatten(1, 3), step))
+    return torch.cat(found, 1)
+
+
+def of_large_blocks(bits: Tensor) -> Tensor:
+    """Add up the bits of the four blocks in each of 16x16: (B, K, 2h, 2w) to (B, K, h, w)."""
+    return 4.0 * F.avg_pool2d(bits, 2)

@@ -1,0 +1,81 @@
+"""A loop filter for luma: shrinkage of transforms whose blocks lie across the codec's own.
+
+What quantisation and block matching leave behind lies at the edges of blocks. In a DCT of blocks
+that straddle those edges it is many small coefficients, while the picture is a few large ones: a
+Wiener-like gain ``c^2 / (c^2 + t^2)`` removes the one and keeps the other (compare Nosratinia,
+"Enhancement of JPEG-compressed images by re-application of JPEG", 2001). Thresholds ``t`` are
+learned, a number for every coefficient, shift and quality.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nvc_models.latent import QualityGain
+from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
+from nvc_models.swift.planes import BLOCK, LUMA
+
+SHIFTS = ((2, 6), (6, 2))
+"""Where the transform's blocks start within those of 8x8 pixels: row, column."""
+START_STRENGTH = 0.4
+"""Of the correction by each shift."""
+LOG_RATIO = math.log(0.06)
+"""Thresholds start at this share of the quantisation step."""
+
+
+def dct(side: int) -> Tensor:
+    """Orthonormal DCT-II of a square of samples, row by row, as rows (side**2, side**2)."""
+    places = torch.arange(side) + 0.5
+    rows = torch.cos(math.pi / side * torch.arange(side)[:, None] * places) * math.sqrt(2 / side)
+    rows[0] /= math.sqrt(2)
+    return torch.kron(rows, rows)
+
+
+def shifted_dct(shift: tuple[int, int]) -> Tensor:
+    """Kernel (64, 64, 2, 2) from blocks of samples to coefficients of the blocks between them."""
+    rows = dct(BLOCK).view(LUMA, BLOCK, BLOCK)
+    plane = rows.new_zeros(LUMA, 2 * BLOCK, 2 * BLOCK)
+    plane[:, shift[0] : shift[0] + BLOCK, shift[1] : shift[1] + BLOCK] = rows
+    return plane.view(LUMA, 2, BLOCK, 2, BLOCK).permute(0, 2, 4, 1, 3).reshape(LUMA, LUMA, 2, 2)
+
+
+class Shrinkage(nn.Module):
+    """Filters blocks of luma. Samples outside of the picture take no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernel = torch.cat([shifted_dct(shift) for shift in SHIFTS])
+        back = kernel.flip(2, 3).transpose(0, 1)
+        self.kernel: Tensor
+        self.back: Tensor
+        self.register_buffer("kernel", kernel.contiguous(), persistent=False)
+        self.register_buffer("back", back.contiguous(), persistent=False)
+
+    def forward(self, luma: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
+        """Filter (B, 64, h, w); ``energy`` and ``gain`` (B, 128, 1, 1) see :class:`Thresholds`."""
+        c = F.conv2d(luma, self.kernel)
+        return luma - F.conv2d(c * (gain / (c * c + energy)), self.back, padding=1)
+
+
+class Thresholds(nn.Module):
+    """Squared thresholds of :class:`Shrinkage` by quality, and these times a strength."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = LUMA * len(SHIFTS)
+        self.threshold = QualityGain(channels, LOG_STEP_LOW + LOG_RATIO, LOG_STEP_HIGH + LOG_RATIO)
+        self.strength = nn.Parameter(torch.full((channels,), START_STRENGTH))
+
+    def forward(self, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Map quality (B,), [0, 63], to energy and gain, (B, 128, 1, 1) each."""
+        energy: Tensor = self.threshold(quality).square()
+        return energy, energy * self.strength.view(1, -1, 1, 1)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Energy and gain of every quality, float32 (64, 128) each."""
+        energy = self.threshold.table().square()
+        return energy, (energy * self.strength.detach().cpu()).float()
