@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from nvc_errors import NvcError
 from nvc_models.swift.config import ALIGNMENT
 from nvc_models.swift.motion import Positions, VectorTransform
-from nvc_models.swift.motion_search import BitCost, MotionSearch
+from nvc_models.swift.motion_cost import SearchStep
+from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import BLOCK, luma
 
 STEPS_PER_PIXEL = 4
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
     add("-o", "--output", type=Path, default=Path("motion_gain"), help="without suffix")
-    add("--quality", type=int, default=32, help="what bits are worth (default: %(default)s)")
+    add("--quality", type=int, default=32, help="for the search (default: %(default)s)")
     add("--frames", type=int, default=9, help="of every clip (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -67,9 +68,9 @@ def _gain_json(path: Path, clip: Tensor, quality: int) -> dict[str, Any]:
     clip = clip[..., :height, :width]
     planes = luma(clip)
     before, after = planes[:-1], planes[1:]
-    cost = BitCost()(torch.tensor([float(quality)]))
+    step = SearchStep()(torch.tensor([float(quality)]))
     pairs = zip(clip[1:].split(1), before.split(1), strict=True)
-    vectors = torch.cat([MotionSearch()(frame, y - 0.5, cost) for frame, y in pairs])
+    vectors = torch.cat([MotionSearch()(frame, y - 0.5, step) for frame, y in pairs])
     positions = Positions(before.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
     moved = F.pixel_shuffle(positions.cubic(before).flatten(1, 3), BLOCK)
     coefficients = torch.round(VectorTransform()(vectors) * STEPS_PER_PIXEL)

@@ -49,15 +49,23 @@ class Joined(nn.Module):
         return y
 
 
-class FixedPointwise(nn.Conv2d):
+class FixedConv(nn.Conv2d):
+    """A convolution by weights that are neither trained nor kept in checkpoints."""
+
+    def __init__(self, weight: Tensor, padding: int = 0) -> None:
+        """Take the weights (out, in, height, width)."""
+        rows, columns, height, width = weight.shape
+        super().__init__(columns, rows, (height, width), padding=padding, bias=False)
+        del self.weight
+        self.register_buffer("weight", weight.clone(), persistent=False)
+
+
+class FixedPointwise(FixedConv):
     """A pointwise convolution by a matrix that is neither trained nor kept in checkpoints."""
 
     def __init__(self, matrix: Tensor) -> None:
         """Take the matrix (out, in)."""
-        rows, columns = matrix.shape
-        super().__init__(columns, rows, 1, bias=False)
-        del self.weight
-        self.register_buffer("weight", matrix[:, :, None, None].clone(), persistent=False)
+        super().__init__(matrix[:, :, None, None])
 
 
 def zero_init(conv: nn.Conv2d) -> nn.Conv2d:

@@ -98,8 +98,9 @@ def ordered_shapes(prefix: str, latent: OrderedLatentModel) -> dict[str, TensorS
     for number, channels in enumerate(config.parts):
         for name in (f"{prefix}_{number}", f"ref_{prefix}_{number}", f"{prefix}_{number}_index"):
             shapes[name] = TensorShape(channels, LATENT_STRIDE)
-        if number < len(config.parts) - 1:
-            shapes[f"{prefix}_features_{number}"] = TensorShape(config.width, LATENT_STRIDE)
+    for number, head in enumerate(latent.heads[:-1]):
+        assert isinstance(head, nn.Conv2d)
+        shapes[f"{prefix}_features_{number}"] = TensorShape(head.in_channels, LATENT_STRIDE)
     return shapes
 
 

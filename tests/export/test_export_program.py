@@ -18,7 +18,7 @@ from nvc_engines import open_engine
 from nvc_export.bundle_complexity import complexity_from_bundle
 from nvc_export.complexity import complexity_from_codec
 from nvc_models.families import graphs_from_model
-from nvc_models.latent import LatentCoding
+from nvc_models.latent import LatentQuantizer
 from nvc_runtime import Decoder, Encoder, EncoderSettings
 from nvc_runtime.codec.symbols import SymbolWriter
 
@@ -51,16 +51,16 @@ def runtime_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]
 def model_symbols(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
     """Collect what the PyTorch models quantise."""
     found: list[NDArray[np.float32]] = []
-    quantize = LatentCoding.quantize
+    quantize = LatentQuantizer.quantize
 
     def recording(
-        self: LatentCoding, y: Tensor, mean: Tensor | None, *rest: Any
+        self: LatentQuantizer, y: Tensor, mean: Tensor | None, *rest: Any
     ) -> tuple[Tensor, Tensor]:
         hat, bits = quantize(self, y, mean, *rest)
         found.append(torch.round(hat if mean is None else hat - mean)[0].numpy())
         return hat, bits
 
-    monkeypatch.setattr(LatentCoding, "quantize", recording)
+    monkeypatch.setattr(LatentQuantizer, "quantize", recording)
     return found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from exported_codec import Exported
 
@@ -21,12 +19,12 @@ def test_every_graph_computes_what_its_module_does(exported: Exported) -> None:
         assert check_graph(exported.codec, graph, data) < TOLERANCE
 
 
-def test_a_changed_weight_is_found(exported: Exported) -> None:
+def test_changed_weights_are_found(exported: Exported) -> None:
     graph = next(g for g in exported.codec.graphs if g.name.endswith("inter_synthesis"))
     model = onnx.load_from_string(exported.bundle.graph(graph.name).onnx)
-    weights = [w for w in model.graph.initializer if len(w.dims) == 4]
-    largest = max(weights, key=lambda w: math.prod(w.dims))
-    values = onnx.numpy_helper.to_array(largest) * 1.01
-    largest.CopyFrom(onnx.numpy_helper.from_array(values, largest.name))
+    for weight in model.graph.initializer:
+        if len(weight.dims) == 4:
+            values = onnx.numpy_helper.to_array(weight) * 1.01
+            weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     with pytest.raises(VerificationError, match=r"'inter_synthesis', output .* do not ship"):
         check_graph(exported.codec, graph, model.SerializeToString())

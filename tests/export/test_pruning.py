@@ -40,6 +40,9 @@ from nvc_models.training.stage import Stage
 from nvc_models.training.trainer import load_model
 
 SAMPLING = Sampling(batches=1, batch=1, crop=64)
+USUAL = {"intra": "macs=85%", "inter": "macs=85%"}
+BUDGETS = {"tiny-swift": USUAL | {"inter": "decoder_parameters=85%"}}
+"""Budgets that are not the usual: a swift inter frame's operations are mostly fixed matrices."""
 STAGE = Stage("recovery", "joint", 2, 1, 2, 64, 1e-3, rounding="hard")
 
 
@@ -110,7 +113,7 @@ def test_channels_that_nobody_reads_go_without_a_trace(any_codec: Prunable) -> N
         torch.testing.assert_close(found, frame, rtol=0, atol=2e-5)
     for program, figures in figures_of(codec).items():
         share = 0.75 if isinstance(codec, Tian2023) else 0.9  # of a tiny swift, most layers stay
-        assert figures["parameters"] < share * before[program]["parameters"]
+        assert figures["decoder_parameters"] < share * before[program]["decoder_parameters"]
 
 
 def test_a_budget_is_met_and_the_checkpoint_rebuilds_the_codec(
@@ -119,10 +122,13 @@ def test_a_budget_is_met_and_the_checkpoint_rebuilds_the_codec(
     codec = any_codec
     full, gains = figures_of(codec), codec.inter.encode_gain.log_gain.shape
     accumulate_gradients(codec, PackedClips(cache), SAMPLING)
-    budgets = {name: budget_from_text("macs=85%", full[name]) for name in full}
+    texts = BUDGETS.get(codec.config.name, USUAL)
+    budgets = {name: budget_from_text(text, full[name]) for name, text in texts.items()}
     reports = prune_codec(codec, budgets, multiple=1)
+    assert {report.program for report in reports} == set(full)
     for report in reports:
-        assert abs(report.errors()["macs"]) < 0.02
+        assert list(report.errors()) == [texts[report.program].partition("=")[0]]
+        assert all(abs(error) < 0.02 for error in report.errors().values())
         assert report.before == full[report.program]
         assert report.after == figures_of(codec)[report.program]
     assert codec.config.channels
@@ -203,7 +209,7 @@ def test_configurations_keep_their_form() -> None:
         assert "channels" not in data
         assert "synthesis_widths" not in data["intra"]
     assert "channels" not in SWIFT_S.to_json()
-    pruned = replace(SWIFT_S, channels={"inter.analysis.stem": (192, 40)})
+    pruned = replace(SWIFT_S, channels={"inter.context.down": (96, 40)})
     for config in (*TINY.values(), preset("paper"), SWIFT_S, pruned):
         assert type(config).from_json(json.loads(json.dumps(config.to_json()))) == config
 
@@ -237,11 +243,12 @@ def test_the_command_prunes(
     output = tmp_path / "small.safetensors"
     command = ["prune", "--checkpoint", str(tmp_path / "large.safetensors"), "--data", str(cache)]
     command += ["--batches", "1", "--batch", "1", "--crop", "64", "-o", str(output)]
-    few = ["--inter", "macs=85%", "--multiple", "1"]
+    few = ["--inter", BUDGETS.get(name, USUAL)["inter"], "--multiple", "1"]
     assert run([*command, *few, "--recover-steps", "1", "--distill", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [p["program"] for p in report["programs"]] == ["inter"]
-    assert abs(report["programs"][0]["errors"]["macs"]) < 0.02
+    (error,) = report["programs"][0]["errors"].values()
+    assert abs(error) < 0.02
     assert isinstance(load_model(output), type(codec))
     assert run([*command, *few]) == 2
     assert "exists" in capsys.readouterr().err

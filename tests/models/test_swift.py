@@ -30,8 +30,9 @@ def test_shapes_of_a_coded_sequence(rounding: str) -> None:
     assert intra.frame.shape == (1, 3, 64, 128)
     reference = codec.inter.reference_from_intra(intra.frame)
     assert not reference.vectors.any()
+    assert not reference.symbols.any()
     shapes = [t.shape for t in vars(reference).values()]
-    assert shapes == [(1, 1, 64, 128), (1, 2, 32, 64), (1, 8, 4, 8)]
+    assert shapes == [(1, 1, 64, 128), (1, 2, 32, 64), (1, 8, 4, 8), (1, 16, 4, 8)]
     for frame in frames[1:]:
         result = codec.inter(frame, reference, QUALITY, rounding=rounding)
         reference = result.reference

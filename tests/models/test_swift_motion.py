@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nvc_models.swift.motion import Positions, VectorTransform, cubic_taps, linear_taps, predict
-from nvc_models.swift.motion_search import BitCost, MotionSearch
+from nvc_models.swift.motion_cost import SearchStep
+from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
     CHANNELS,
     blocks_from_planes,
@@ -111,7 +112,7 @@ def test_blocks_that_move_together_have_one_coefficient_each_way() -> None:
 def test_search_finds_a_pan(dx: float, dy: float) -> None:
     reference = texture(192, 192)
     frame = moved(reference, constant(dx, dy, 192, 192), "cubic")
-    vectors = MotionSearch()(frame.expand(1, 3, -1, -1), reference - 0.5, BitCost()(MIDDLE))
+    vectors = MotionSearch()(frame.expand(1, 3, -1, -1), reference - 0.5, SearchStep()(MIDDLE))
     middle = vectors[:, :, 4:-4, 4:-4].flatten(2).median(2).values
     assert (middle - torch.tensor([dx, dy])).abs().max() < 0.3
     left = (moved(reference, vectors, "cubic") - frame)[..., 32:-32, 32:-32].abs().mean()
@@ -124,12 +125,12 @@ def test_search_tells_two_movements_apart_within_a_latent_position() -> None:
     vectors = constant(0, 0, 128, 128).clone()
     vectors[:, 0, :, 7:] = 6.0
     frame = moved(reference, vectors, "whole")
-    found = MotionSearch()(frame.expand(1, 3, -1, -1), reference - 0.5, BitCost()(MIDDLE))
+    found = MotionSearch()(frame.expand(1, 3, -1, -1), reference - 0.5, SearchStep()(MIDDLE))
     assert (found == vectors).all(1)[:, 2:-2, 2:-2].float().mean() > 0.95
 
 
 def test_bits_are_worth_less_at_high_quality() -> None:
-    cost = BitCost()
+    cost = SearchStep()
     table = cost.table()
     assert table.shape == (64, 1)
     assert (table.diff(dim=0) < 0).all()
@@ -138,7 +139,7 @@ def test_bits_are_worth_less_at_high_quality() -> None:
 
 def test_search_leaves_a_still_picture_alone() -> None:
     frame = moving_picture(1, 128, 128)
-    assert not MotionSearch()(frame, planes_from_rgb(frame)[0], BitCost()(MIDDLE)).any()
+    assert not MotionSearch()(frame, planes_from_rgb(frame)[0], SearchStep()(MIDDLE)).any()
 
 
 def test_prediction_without_motion_is_the_frame_in_blocks() -> None:

@@ -215,7 +215,7 @@ def test_what_writes_pictures_can_stay_while_the_entropy_model_learns(
     fixed = {id(p) for part in pictures for p in part.parameters()}
     names = {k: id(p) in fixed for k, p in trainer.model.named_parameters()}
     assert not any(names[k] for k in changed)
-    assert {"inter.latent.scale.base.bias", "intra.latent.scale.base.bias"} <= changed
+    assert {"inter.latent.heads.0.bias", "intra.latent.scale.base.bias"} <= changed
 
 
 @pytest.mark.parametrize("lost", ["fingerprint", "step", "elapsed_s", "weights"])

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nvc_models.blocks import FixedPointwise
-from nvc_models.latent import LatentCoding, QualityBias
+from nvc_models.blocks import FixedConv
+from nvc_models.latent import LatentQuantizer, QualityBias
 from nvc_models.swift import InterConfig as SwiftInterConfig
 from nvc_models.swift import IntraConfig as SwiftIntraConfig
 from nvc_models.swift import Swift, SwiftConfig
@@ -101,14 +101,7 @@ TINY_SWIFT = SwiftConfig(
         encoder_blocks=1,
         decoder_blocks=1,
     ),
-    inter=SwiftInterConfig(
-        width=10,
-        latent=6,
-        hyper=4,
-        entropy_width=8,
-        context_blocks=1,
-        decoder_blocks=1,
-    ),
+    inter=SwiftInterConfig(coefficients=4, low=1, hyper=4, entropy_width=32),
 )
 
 TINY = {config.name: config for config in (TINY_SEPARABLE, TINY_CONV)}
@@ -123,12 +116,12 @@ def random_codec(config: Any, seed: int = 0) -> Any:
     codec = Swift(config) if isinstance(config, SwiftConfig) else Tian2023(config)
     with torch.no_grad():
         for module in codec.modules():
-            if isinstance(module, nn.Conv2d) and not isinstance(module, FixedPointwise):
+            if isinstance(module, nn.Conv2d) and not isinstance(module, FixedConv):
                 if not module.weight.any():
                     nn.init.kaiming_uniform_(module.weight, a=2.0)
                 if module.bias is not None and not module.bias.any():
                     nn.init.uniform_(module.bias, -0.1, 0.1)
-            elif isinstance(module, LatentCoding):
+            elif isinstance(module, LatentQuantizer):
                 last = module.hyper_encoder[-1]
                 nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would round to zero
             elif isinstance(module, QualityBias):

@@ -49,11 +49,12 @@ class SwiftTrace(Trace):
         intra, inter = self.codec.intra, self.codec.inter
         side = frame.shape[-1]
         bias = frame.new_zeros(1, intra.config.width, 1, 1)
+        thresholds = intra.thresholds(frame.new_zeros(1))
         moved = self.enter("moved", side // 8)
         vectors = self.enter("vectors", side // 16)
         return [
             intra.analysis(frame),
-            intra.synthesis(self.enter("intra", side // 16), bias),
+            intra.synthesis(self.enter("intra", side // 16), bias, *thresholds),
             *self.entropy_model("intra", intra.latent, side, []),
             inter.analysis(frame, moved),
             *self._ordered(inter.latent, side, [inter.context(moved), vectors]),

@@ -29,7 +29,6 @@ from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
     CHANNELS,
-    LUMA,
     blocks_from_planes,
     planes_from_blocks,
     planes_from_rgb,
@@ -87,12 +86,18 @@ class IntraSynthesis(nn.Module):
         self.up = nn.ModuleList(_up(config.latent, n) for n in parts)
         self.blocks = _blocks(config.width, config.decoder_blocks)
         self.last = Joined(parts, CHANNELS)
+        self.shrinkage = Shrinkage()
 
-    def forward(self, y: Tensor, bias: Tensor) -> Tensor:
-        """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to (B, 96, H/8, W/8)."""
+    def forward(self, y: Tensor, bias: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
+        """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to (B, 96, H/8, W/8).
+
+        ``energy`` and ``gain`` (B, 128, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
+        """
         x, *fine = (up(y) for up in self.up)
         blocks: Tensor = self.last(self.blocks(x + bias), *fine)
-        return blocks
+        with torch.autocast(y.device.type, enabled=False):
+            filtered: Tensor = self.shrinkage(blocks.float(), energy, gain)
+        return filtered
 
 
 def _up(latent: int, channels: int) -> nn.Sequential:
@@ -146,8 +151,8 @@ class InterSynthesis(nn.Module):
         ``energy`` and ``gain`` (B, 128, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
         """
         blocks = moved + F.pixel_shuffle(self.transform(y), 2).float()
-        luma = self.shrinkage(blocks[:, :LUMA], energy, gain)
-        return torch.cat((luma, blocks[:, LUMA:]), 1)
+        filtered: Tensor = self.shrinkage(blocks, energy, gain)
+        return filtered
 
 
 def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,6 +206,7 @@ class IntraModel(nn.Module):
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
+        self.thresholds = Thresholds()
 
     def forward(
         self, frame: Tensor, quality: Tensor, *, rounding: Rounding, skip_level: int = -1
@@ -208,8 +214,9 @@ class IntraModel(nn.Module):
         """Code a frame at a quality (B,), [0, 63]."""
         y = self.analysis(frame) * self.encode_gain(quality)
         coded = self.latent(y.float(), rounding=rounding, skip_level=skip_level)
-        blocks = self.synthesis(coded.y_hat * self.decode_gain(quality), self.decode_bias(quality))
-        decoded = pictures_from_blocks(blocks.float())[0]
+        y_hat = coded.y_hat * self.decode_gain(quality)
+        blocks = self.synthesis(y_hat, self.decode_bias(quality), *self.thresholds(quality))
+        decoded = pictures_from_blocks(blocks)[0]
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 

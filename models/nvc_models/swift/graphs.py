@@ -57,8 +57,8 @@ class _IntraSynthesis(nn.Module):
         self.synthesis, self.decoded = model.synthesis, Decoded(model.latent)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, (gain, bias) = self.decoded(tensors)
-        return pictures_from_blocks(self.synthesis(y * gain, bias))
+        y, (gain, bias, *thresholds) = self.decoded(tensors)
+        return pictures_from_blocks(self.synthesis(y * gain, bias, *thresholds))
 
 
 class _Reference(nn.Module):
@@ -144,7 +144,10 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         CodecGraph(
             "intra_synthesis",
             _IntraSynthesis(intra),
-            [*decoded_from("intra", intra.latent), "intra_decode_gain", "intra_decode_bias"],
+            [
+                *decoded_from("intra", intra.latent),
+                *("intra_decode_gain", "intra_decode_bias", *_threshold_names("intra")),
+            ],
             ["decoded", *planes],
         ),
         CodecGraph("reference", _Reference(), ["exact_frame"], planes),
@@ -179,7 +182,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "inter_synthesis",
             _InterSynthesis(inter),
             [
-                *("moved", "inter_decode_gain", "shrink_energy", "shrink_gain"),
+                *("moved", "inter_decode_gain", *_threshold_names("inter")),
                 *part_names("inter", inter.latent),
             ],
             ["decoded", *planes],
@@ -199,7 +202,8 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "motion_decode_gain": inter.motion_decode_gain.table(),
             "inter_encode_gain": inter.encode_gain.table(),
             "inter_decode_gain": inter.decode_gain.table(),
-            **dict(zip(("shrink_energy", "shrink_gain"), inter.thresholds.tables(), strict=True)),
+            **dict(zip(_threshold_names("intra"), intra.thresholds.tables(), strict=True)),
+            **dict(zip(_threshold_names("inter"), inter.thresholds.tables(), strict=True)),
         },
         factorized={
             "intra_z": intra.latent.factorized,
@@ -210,8 +214,13 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
     )
 
 
+def _threshold_names(prefix: str) -> tuple[str, str]:
+    """Quality vectors of a loop filter: see :class:`nvc_models.swift.shrink.Thresholds`."""
+    return f"{prefix}_shrink_energy", f"{prefix}_shrink_gain"
+
+
 def _tensors(codec: Swift) -> dict[str, TensorShape]:
-    config = codec.config.inter
+    inter = codec.inter
     picture = TensorShape(3, 1)
     luma, chroma = TensorShape(1, 1), TensorShape(2, 2)
     vectors = TensorShape(VECTORS, LATENT_STRIDE)
@@ -226,10 +235,10 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "vectors": vectors,
         "ref_vectors": vectors,
         "moved": TensorShape(CHANNELS, STRIDE),
-        "context": TensorShape(config.entropy_width, LATENT_STRIDE),
+        "context": TensorShape(inter.context.down.out_channels, LATENT_STRIDE),
         **latent_shapes("intra", codec.intra.latent),
-        **latent_shapes("motion", codec.inter.motion),
-        **ordered_shapes("inter", codec.inter.latent),
+        **latent_shapes("motion", inter.motion),
+        **ordered_shapes("inter", inter.latent),
     }
 
 

@@ -60,21 +60,17 @@ class ResidualBits(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.transform = FixedPointwise(dct(BLOCK) * self.LUMA_WEIGHT)
+        self.total = FixedPointwise(torch.ones(1, BLOCK**2))
 
     def forward(self, blocks: Tensor, step: Tensor) -> Tensor:
         """Map differences (B, 64, h, w) and steps (B, 1, 1, 1) to bits (B, 1, h, w)."""
-        return self.of_coefficients(self.coefficients(blocks, step))
+        bits: Tensor = self.total(self.worth(self.transform(blocks / step)))
+        return bits
 
-    def coefficients(self, blocks: Tensor, step: Tensor) -> Tensor:
-        """Transform blocks (B, 64, h, w); in steps."""
-        u: Tensor = self.transform(blocks) / step
-        return u
-
-    def of_coefficients(self, u: Tensor) -> Tensor:
-        """Map coefficients in steps, (B, 64, h, w), to bits (B, 1, h, w)."""
-        u = u.abs()
-        bits = torch.minimum(self.PRICE * u * u, self.SYMBOL_BITS + self.MORE_BITS * u)
-        return bits.sum(1, keepdim=True)
+    def worth(self, coefficients: Tensor) -> Tensor:
+        """Bits of each coefficient, given in steps; same shape."""
+        u = coefficients.abs()
+        return torch.minimum(self.PRICE * u * u, self.SYMBOL_BITS + self.MORE_BITS * u)
 
 
 class SubpixelWindow(nn.Module):
@@ -100,6 +96,7 @@ class SubpixelWindow(nn.Module):
         weight = bits.transform.weight[:, :, 0, 0].view(-1, BLOCK, BLOCK)
         down = torch.einsum("cij,kip->kcpj", weight, rows)
         self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.SIDE * BLOCK))
+        self.total = FixedPointwise(torch.kron(torch.eye(count), torch.ones(1, BLOCK**2)))
         x, y = shifts.repeat_interleave(count), shifts.repeat(count)
         self.steps: Tensor
         self.register_buffer("steps", torch.stack((x, y), 1), persistent=False)
@@ -125,15 +122,11 @@ class SubpixelWindow(nn.Module):
         """
         positions = Positions(luma.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
         patch = positions.fetch(luma, self.BEFORE, self.SIDE).flatten(1, 3)
-        wanted = self.bits.coefficients(frame, step)
-        bits = []
-        for columns in self.across(patch).chunk(2 * self.REACH + 1, 1):
-            found = self.down(columns) / step
-            bits += [
-                self.bits.of_coefficients(wanted - moved)
-                for moved in found.chunk(2 * self.REACH + 1, 1)
-            ]
-        return torch.cat(bits, 1)
+        count = 2 * self.REACH + 1
+        wanted = torch.cat([self.bits.transform(frame / step)] * count, 1)
+        columns = self.across(patch / step).chunk(count, 1)
+        found = [self.total(self.bits.worth(wanted - self.down(column))) for column in columns]
+        return torch.cat(found, 1)
 
 
 def block_bits(

@@ -13,8 +13,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from nvc_models.blocks import FixedConv
 from nvc_models.latent import QualityGain
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.planes import BLOCK, LUMA
@@ -44,21 +44,21 @@ def shifted_dct(shift: tuple[int, int]) -> Tensor:
 
 
 class Shrinkage(nn.Module):
-    """Filters blocks of luma. Samples outside of the picture take no part."""
+    """Filters the luma of blocks. Samples outside of the picture take no part."""
 
     def __init__(self) -> None:
         super().__init__()
         kernel = torch.cat([shifted_dct(shift) for shift in SHIFTS])
         back = kernel.flip(2, 3).transpose(0, 1)
-        self.kernel: Tensor
-        self.back: Tensor
-        self.register_buffer("kernel", kernel.contiguous(), persistent=False)
-        self.register_buffer("back", back.contiguous(), persistent=False)
+        self.transform = FixedConv(kernel.contiguous())
+        self.back = FixedConv(back.contiguous(), padding=1)
 
-    def forward(self, luma: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
-        """Filter (B, 64, h, w); ``energy`` and ``gain`` (B, 128, 1, 1) see :class:`Thresholds`."""
-        c = F.conv2d(luma, self.kernel)
-        return luma - F.conv2d(c * (gain / (c * c + energy)), self.back, padding=1)
+    def forward(self, blocks: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
+        """Filter (B, 96, h, w); ``energy`` and ``gain`` (B, 128, 1, 1) see :class:`Thresholds`."""
+        luma, chroma = blocks[:, :LUMA], blocks[:, LUMA:]
+        c = self.transform(luma)
+        luma = luma - self.back(c * (gain / (c * c + energy)))
+        return torch.cat((luma, chroma), 1)
 
 
 class Thresholds(nn.Module):

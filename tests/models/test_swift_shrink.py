@@ -1,0 +1,165 @@
+"""The loop filter of the swift family: its transforms, what it leaves alone, what it smooths."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nvc_models.latent import QUALITIES
+from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA
+from nvc_models.swift.shrink import SHIFTS, Shrinkage, Thresholds, dct, shifted_dct
+
+WIDTH, HEIGHT = 64, 48
+COARSE = torch.tensor([0.0])
+SHIFT = pytest.mark.parametrize("shift", SHIFTS, ids=str)
+
+
+def blocks_of(luma: Tensor) -> Tensor:
+    """Luma (1, 1, H, W) in blocks of 8x8, (1, 64, H/8, W/8)."""
+    return F.pixel_unshuffle(luma, BLOCK)
+
+
+@torch.no_grad()
+def filtered(luma: Tensor, quality: Tensor = COARSE) -> Tensor:
+    """Luma (1, 1, H, W) as the filter leaves it at its start."""
+    chroma = torch.zeros(1, CHANNELS - LUMA, *(n // BLOCK for n in luma.shape[-2:]))
+    blocks = torch.cat((blocks_of(luma), chroma), 1)
+    return F.pixel_shuffle(Shrinkage()(blocks, *Thresholds()(quality))[:, :LUMA], BLOCK)
+
+
+def smooth() -> Tensor:
+    """A picture (1, 1, H, W) of a few slow waves, in [-0.5, 0.5]."""
+    rows, columns = torch.arange(HEIGHT)[:, None], torch.arange(WIDTH)[None]
+    return (0.2 * torch.sin(0.05 * rows + 0.07 * columns) + 0.1 * torch.cos(0.09 * columns))[
+        None, None
+    ]
+
+
+def edges(luma: Tensor) -> float:
+    """Mean step from one block of 8x8 to the next, both ways, away from the picture's border."""
+    across, down = luma.diff(dim=3).abs(), luma.diff(dim=2).abs()
+    inside = slice(BLOCK, -BLOCK)
+    across, down = across[..., inside, BLOCK - 1 :: BLOCK], down[..., BLOCK - 1 :: BLOCK, inside]
+    return float(across.mean() + down.mean())
+
+
+@pytest.mark.parametrize("side", [4, 8])
+def test_the_dct_is_its_definition(side: int) -> None:
+    def cosine(frequency: int, place: int) -> float:
+        scale = math.sqrt((2 if frequency else 1) / side)
+        return scale * math.cos(math.pi * frequency * (2 * place + 1) / (2 * side))
+
+    expected = torch.tensor(
+        [
+            [cosine(v, y) * cosine(u, x) for y in range(side) for x in range(side)]
+            for v in range(side)
+            for u in range(side)
+        ]
+    )
+    torch.testing.assert_close(dct(side), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(dct(side) @ dct(side).T, torch.eye(side**2), rtol=0, atol=1e-5)
+
+
+@SHIFT
+def test_a_kernel_transforms_the_blocks_that_lie_across_others(shift: tuple[int, int]) -> None:
+    luma = torch.rand(1, 1, HEIGHT, WIDTH)
+    found = F.conv2d(blocks_of(luma), shifted_dct(shift))
+    assert found.shape == (1, LUMA, HEIGHT // BLOCK - 1, WIDTH // BLOCK - 1)
+    for i in range(found.shape[2]):
+        for j in range(found.shape[3]):
+            y, x = BLOCK * i + shift[0], BLOCK * j + shift[1]
+            block = luma[0, 0, y : y + BLOCK, x : x + BLOCK].flatten()
+            torch.testing.assert_close(found[0, :, i, j], dct(BLOCK) @ block, rtol=0, atol=1e-5)
+
+
+@SHIFT
+@torch.no_grad()
+def test_the_way_back_inverts_a_shift_where_it_has_blocks(shift: tuple[int, int]) -> None:
+    luma, shrinkage = torch.rand(1, 1, HEIGHT, WIDTH), Shrinkage()
+    coefficients = shrinkage.transform(blocks_of(luma))
+    first = LUMA * SHIFTS.index(shift)
+    alone = torch.zeros_like(coefficients)
+    alone[:, first : first + LUMA] = coefficients[:, first : first + LUMA]
+    back = F.pixel_shuffle(shrinkage.back(alone), BLOCK)
+    expected = torch.zeros_like(luma)
+    rows, columns = (slice(start, start - BLOCK) for start in shift)
+    expected[..., rows, columns] = luma[..., rows, columns]
+    torch.testing.assert_close(back, expected, rtol=0, atol=1e-5)
+
+
+def test_without_a_gain_blocks_stay_bit_for_bit() -> None:
+    blocks = torch.rand(2, CHANNELS, 3, 5) - 0.5
+    energy, gain = torch.full((2, 128, 1, 1), 0.01), torch.zeros(2, 128, 1, 1)
+    assert torch.equal(Shrinkage()(blocks, energy, gain), blocks)
+
+
+@torch.no_grad()
+def test_chroma_and_what_no_shifted_block_covers_stay_bit_for_bit() -> None:
+    blocks = torch.rand(1, CHANNELS, HEIGHT // BLOCK, WIDTH // BLOCK) - 0.5
+    found = Shrinkage()(blocks, *Thresholds()(COARSE))
+    assert torch.equal(found[:, LUMA:], blocks[:, LUMA:])
+    change = F.pixel_shuffle((found - blocks)[:, :LUMA], BLOCK)[0, 0]
+    covered = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    for row, column in SHIFTS:
+        covered[row : row - BLOCK, column : column - BLOCK] = True
+    assert not change[~covered].any()
+    assert (change[covered] != 0).float().mean() > 0.99
+
+
+def test_each_coefficient_shrinks_as_a_wiener_filter_would() -> None:
+    shrinkage, size, energy, strength = Shrinkage(), 0.3, 0.04, 0.5
+    for channel in (0, 9, 63):
+        coefficients = torch.zeros(1, 2 * LUMA, 1, 1)
+        coefficients[0, channel] = size
+        luma = shrinkage.back(coefficients)
+        blocks = torch.cat((luma, torch.zeros(1, CHANNELS - LUMA, 2, 2)), 1)
+        gain = torch.zeros(1, 2 * LUMA, 1, 1)
+        gain[0, channel] = energy * strength
+        found = shrinkage(blocks, torch.full_like(gain, energy), gain)[:, :LUMA]
+        kept = 1 - strength * energy / (size**2 + energy)
+        torch.testing.assert_close(found, luma * kept, rtol=0, atol=1e-6)
+
+
+def test_a_smooth_picture_passes_nearly_unchanged() -> None:
+    picture = smooth()
+    assert (filtered(picture) - picture).square().mean() < 1e-5
+    fine = torch.tensor([63.0])
+    assert (filtered(picture, fine) - picture).square().mean() < 3e-7
+
+
+def test_edges_of_blocks_are_lowered_and_the_picture_gets_better() -> None:
+    clean = smooth()
+    offsets = 0.02 * torch.randn(1, 1, HEIGHT // BLOCK, WIDTH // BLOCK)
+    blocky = clean + F.interpolate(offsets, scale_factor=BLOCK)
+    found = filtered(blocky)
+    assert edges(found) - edges(clean) < 0.5 * (edges(blocky) - edges(clean))
+    assert (found - clean).square().mean() < (blocky - clean).square().mean()
+
+
+def test_thresholds_grow_with_the_quantiser() -> None:
+    luma = smooth() + 0.02 * torch.randn(1, 1, HEIGHT, WIDTH)
+    changes = [
+        float((filtered(luma, torch.tensor([quality])) - luma).square().mean())
+        for quality in (0.0, 20.0, 40.0, 63.0)
+    ]
+    assert changes == sorted(changes, reverse=True)
+
+
+def test_tables_of_thresholds_are_their_forward() -> None:
+    thresholds = Thresholds()
+    with torch.no_grad():
+        for parameter in thresholds.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        tables = thresholds.tables()
+        for quality in range(QUALITIES):
+            found = thresholds(torch.tensor([float(quality)]))
+            for table, tensor in zip(tables, found, strict=True):
+                assert tensor.shape == (1, 2 * LUMA, 1, 1)
+                assert torch.equal(table[quality], tensor[0, :, 0, 0])
+    assert all(table.shape == (QUALITIES, 2 * LUMA) for table in tables)
+    assert all(table.dtype == torch.float32 for table in tables)
+    assert not any(table.requires_grad for table in tables)
