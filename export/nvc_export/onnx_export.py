@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,6 +17,8 @@ from nvc_export.operators import MODULE_KEY
 from nvc_models.graph import CodecGraph, CodecGraphs
 
 OPSET = 20
+_SYMBOLS: Final = re.compile(r"(?<!_features)_(z|\d+)$")
+"""Names of tensors that hold symbols."""
 _SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"
 EXAMPLE_BLOCKS = (3, 5)
 """Height and width, in units of the alignment, of the tensors a graph is traced with."""
@@ -36,7 +39,7 @@ def example_inputs(
         shape = codec.tensors[name]
         size = (1, shape.channels, height // shape.stride, width // shape.stride)
         sample = torch.rand(size, generator=generator)
-        inputs.append(torch.round(sample * 4 - 2) if name.endswith(("_z", "_0", "_1")) else sample)
+        inputs.append(torch.round(sample * 4 - 2) if _SYMBOLS.search(name) else sample)
     return inputs
 
 

@@ -48,10 +48,10 @@ def test_the_likely_vector_is_free_and_others_cost_more_the_farther_they_are() -
 
 
 def test_bits_of_a_vector_are_about_those_of_a_logarithm() -> None:
-    changes = torch.arange(0, 32, 0.25)
+    changes = torch.arange(0, 24, 0.25)
     vectors = torch.stack((changes, torch.zeros_like(changes)), 1).view(1, -1, 2, 1, 1)
     found = vector_bits(vectors, torch.zeros(1, 2, 1, 1)).flatten()
-    assert (found - 1.5 * torch.log2(1 + 4 * changes)).abs().max() < 0.5
+    assert (found - 1.5 * torch.log2(1 + 4 * changes)).abs().max() < 0.6
 
 
 def test_no_difference_costs_nothing_and_more_of_it_more() -> None:

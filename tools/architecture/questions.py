@@ -41,9 +41,7 @@ QUESTIONS = (
     Question(
         "How fast should layers learn that write pictures?", BASE, ("pictures 1.0", "pictures 0.3")
     ),
-    Question(
-        "Blocks on the prediction, or after the join?", BASE, ("less context", "more context")
-    ),
+    Question("How many coefficients of an inter frame come first?", BASE, ("4 first", "16 first")),
     Question("How many frames to a sequence?", BASE, ("2 frames", "6 frames")),
     Question("Should later frames weigh more?", "6 frames", ("6 frames, later 0.1",)),
     Question("How large a crop?", BASE, ("crop 64", "crop 256")),
@@ -109,35 +107,25 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
         ),
         width(
             "fewer latents", "160 of them, wider entropy networks",
-            {"latent": 160, "entropy_width": 160}, {"latent": 160, "entropy_width": 128},
+            {"latent": 160, "entropy_width": 160}, {"coefficients": 40, "entropy_width": 128},
         ),
         width(
             "more latents", "320 of them, 384 in inter frames, narrower entropy networks",
-            {"latent": 320, "entropy_width": 96}, {"latent": 384, "entropy_width": 80},
+            {"latent": 320, "entropy_width": 96}, {"coefficients": 96, "entropy_width": 80},
         ),
         width(
-            "wide", "widths 96 and 76, fewer blocks",
-            {"width": 96, "decoder_blocks": 3},
-            {"width": 76, "decoder_blocks": 1, "context_blocks": 1},
+            "wide", "intra width 96, fewer blocks", {"width": 96, "decoder_blocks": 3}, {}
         ),
         width(
-            "narrow", "widths 64 and 48, more blocks",
-            {"width": 64, "decoder_blocks": 6},
-            {"width": 48, "decoder_blocks": 4, "context_blocks": 2},
+            "narrow", "intra width 64, more blocks", {"width": 64, "decoder_blocks": 6}, {}
         ),
         width(
             "narrow encoder", "the intra encoder as wide as its decoder", {"encoder_width": 80}, {}
         ),
         stage("pictures 1.0", "at the rate of the entropy models", picture_rate=1.0),
         stage("pictures 0.3", "at 0.3 of the rate of the entropy models", picture_rate=0.3),
-        width(
-            "less context", "no block on the prediction, 3 after the join",
-            {}, {"context_blocks": 0, "decoder_blocks": 3},
-        ),
-        width(
-            "more context", "2 blocks on the prediction, 1 after the join",
-            {}, {"context_blocks": 2, "decoder_blocks": 1},
-        ),
+        width("4 first", "the 4 lowest coefficients of a block before the rest", {}, {"low": 4}),
+        width("16 first", "the 16 lowest before the rest", {}, {"low": 16}),
         stage("2 frames", "12 sequences of 2 frames a step", frames=2, batch=12),
         stage("6 frames", "4 sequences of 6 frames a step", frames=6, batch=4),
         stage(
