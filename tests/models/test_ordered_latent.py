@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from nvc_models.latent import LEVELS, laplace_bits
+from nvc_models.latent_graphs import LATENT_STRIDE
+from nvc_models.linear_start import start_ordered_scales
 from nvc_models.ordered_latent import MAX_SEEN, OrderedLatentConfig, OrderedLatentModel, magnitudes
 from nvc_models.ordered_latent_graphs import (
+    SymbolsGraph,
     next_graphs,
     ordered_shapes,
     ordered_steps,
@@ -70,10 +76,33 @@ def test_a_part_knows_nothing_of_itself_and_of_later_ones() -> None:
 
 
 @torch.no_grad()
+def test_coding_a_part_depends_on_those_before_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, (y, before, prior) = random_model(), random_input()
+    z = model.hyper_analysis(y)
+    monkeypatch.setattr(model, "hyper_analysis", lambda _: z)
+    plain = model(y, before, prior, rounding="hard")
+    ends = list(accumulate(PARTS))
+    for number, (end, size) in enumerate(zip(ends, PARTS, strict=True)):
+        changed = y.clone()
+        changed[:, end - size : end] *= 3.0
+        other = model(changed, before, prior, rounding="hard")
+        assert torch.equal(other.index[:, :end], plain.index[:, :end])
+        assert torch.equal(other.y_hat[:, : end - size], plain.y_hat[:, : end - size])
+        for later in model.split(other.index - plain.index)[number + 1 :]:
+            assert later.any()
+
+
+@torch.no_grad()
 def test_signs_tell_nothing_and_magnitudes_do() -> None:
     model, (y, before, prior) = random_model(), random_input()
-    index = model(y, before, prior, rounding="hard").index
-    assert torch.equal(model(-y, -before, prior, rounding="hard").index, index)
+    coded = model(y, before, prior, rounding="hard")
+    index, signs = coded.index, torch.randn_like(y).sign()
+    turned = model(signs * y, -before, prior, rounding="hard")
+    assert torch.equal(turned.index, index)
+    assert torch.equal(turned.bits, coded.bits)
+    assert torch.equal(turned.y_hat, signs * coded.y_hat)
     assert not torch.equal(model(y, 2.0 * before, prior, rounding="hard").index, index)
     assert not torch.equal(model(y, before, 2.0 * prior, rounding="hard").index, index)
     assert float(magnitudes(torch.tensor([-100.0]))) == MAX_SEEN
@@ -95,11 +124,48 @@ def test_hard_rounding_gives_symbols_and_skips() -> None:
 
 
 @torch.no_grad()
-def test_graphs_give_the_indices_of_the_model() -> None:
+def test_bits_are_those_of_the_levels_that_a_coder_uses() -> None:
+    model, (y, before, prior) = random_model(), random_input()
+    coded = model(y, before, prior, rounding="hard")
+    levels = (coded.index.floor() + 0.5).clamp(max=LEVELS.index_max)
+    torch.testing.assert_close(coded.bits, laplace_bits(coded.y_hat, levels).sum((1, 2, 3)))
+    z = torch.round(model.hyper_analysis(y))
+    torch.testing.assert_close(coded.hyper_bits, model.factorized.bits(z).sum((1, 2, 3)))
+
+
+@torch.no_grad()
+def test_scales_start_where_the_latent_is() -> None:
+    model, (_, before, prior) = random_model(), random_input()
+    sizes = torch.logspace(-1, 1, 12)
+    y = torch.randn(3, 12, 32, 32) * sizes.view(1, -1, 1, 1)
+    for head in model.heads:
+        nn.init.zeros_(head.weight)
+    start_ordered_scales(model, y)
+    index = model(y[:1, :, :8, :8], before, prior, rounding="hard").index
+    expected = torch.from_numpy(LEVELS.index_from_sigma(sizes)).float()
+    assert (index - expected.view(1, -1, 1, 1)).abs().max() < 0.2
+
+
+def test_every_parameter_learns() -> None:
+    model, (y, before, prior) = random_model().train(), random_input()
+    coded = model(y, before, prior, rounding="hard")
+    (coded.bits + coded.hyper_bits).sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@torch.no_grad()
+def test_graphs_give_the_symbols_and_indices_of_the_model() -> None:
     model, (y, before, prior) = random_model(), random_input()
     coded = model(y, before, prior, rounding="hard", skip_level=SKIP_LEVEL)
-    symbols = dict(zip(part_names("p", model), model.split(coded.y_hat), strict=True))
-    tensors = {"p_z": torch.round(model.hyper_analysis(y)), "prior": prior}
+    *parts, z = SymbolsGraph(model)(y)
+    kept = [
+        part * (index >= SKIP_LEVEL + 1)
+        for part, index in zip(parts, model.split(coded.index), strict=True)
+    ]
+    assert torch.equal(torch.cat(kept, 1), coded.y_hat)
+    symbols = dict(zip(part_names("p", model), kept, strict=True))
+    tensors = {"p_z": z, "prior": prior}
     tensors |= {f"ref_{n}": t for n, t in zip(symbols, model.split(before), strict=True)}
     graphs = {g.name: g for g in (start_graph("p", model, ["prior"]), *next_graphs("p", model))}
     shapes = ordered_shapes("p", model)
@@ -110,9 +176,11 @@ def test_graphs_give_the_indices_of_the_model() -> None:
             outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
             tensors |= dict(zip(graph.outputs, outputs, strict=True))
         else:
+            assert step["index"] in tensors
             tensors[step["code"]] = symbols[step["code"]]
     found = torch.cat([tensors[f"{name}_index"] for name in symbols], 1)
     torch.testing.assert_close(found, coded.index)
-    for name, tensor in tensors.items():
-        if name in shapes:
-            assert tensor.shape[1] == shapes[name].channels
+    assert set(shapes) == set(tensors) - {"prior"}
+    for name, shape in shapes.items():
+        side = y.shape[-1] * LATENT_STRIDE // shape.stride
+        assert tensors[name].shape == (1, shape.channels, side, side)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny_codec import TINY_SWIFT, moving_picture, random_codec
 from torch import Tensor
+from torch.nn import functional as F
+from torch_program import carried, run_program
 
 from nvc_errors import UsageError
-from nvc_models.swift import Swift, SwiftConfig, preset
-from nvc_models.swift.config import PRESETS
+from nvc_models.families import graphs_from_model
+from nvc_models.swift import InterModel, Reference, Swift, SwiftConfig, preset
+from nvc_models.swift.config import PRESETS, InterConfig
 from nvc_models.swift.initialize import initialize_inter, initialize_intra
+from nvc_models.swift.planes import CHANNELS, blocks_from_planes, planes_from_rgb
 
 QUALITY = torch.tensor([40.0])
 
@@ -74,6 +79,95 @@ def test_analytic_start_reconstructs_and_copies() -> None:
     still = codec.inter(frames[:-1], reference, quality, rounding="hard")
     assert psnr_db(still.frame, frames[:-1]) > 28
     assert not still.reference.vectors.any()
+
+
+@torch.no_grad()
+def test_graphs_run_as_a_program_says_give_what_the_models_give() -> None:
+    codec, frames = random_codec(TINY_SWIFT), moving_picture(4, 64, 128)[:, None]
+    graphs = graphs_from_model(codec)
+    quality = int(QUALITY)
+    tensors = run_program(graphs, "intra", quality, {"frame": frames[0]})
+    intra = codec.intra(frames[0], QUALITY, rounding="hard")
+    torch.testing.assert_close(tensors["decoded"].clamp(0.0, 1.0), intra.frame)
+    parts = [f"inter_{i}" for i in range(len(TINY_SWIFT.inter.parts))]
+    # Planes of a program may hold colours that no frame has: a frame is clamped in RGB.
+    planes = {name: tensors[name] for name in ("luma", "chroma")}
+    expected, program = replace(codec.inter.reference_from_intra(intra.frame), **planes), "intra"
+    for frame in frames[1:]:
+        found = carried(graphs, program, tensors)
+        symbols = torch.cat([found[f"ref_{name}"] for name in parts], 1)
+        names = ("ref_luma", "ref_chroma", "ref_vectors")
+        reference = Reference(*(found[name] for name in names), symbols)
+        torch.testing.assert_close(vars(reference), vars(expected))
+        tensors = run_program(graphs, program := "inter", quality, {"frame": frame} | found)
+        # From what the graphs carry: the choices of a search may hang on its last bit.
+        result = codec.inter(frame, reference, QUALITY, rounding="hard")
+        symbols = torch.cat([tensors[name] for name in parts], 1)
+        assert symbols.any()
+        assert torch.equal(symbols, result.latent.y_hat)
+        indices = torch.cat([tensors[f"{name}_index"] for name in parts], 1)
+        torch.testing.assert_close(indices, result.latent.index)
+        torch.testing.assert_close(tensors["decoded"].clamp(0.0, 1.0), result.frame)
+        expected = result.reference
+
+
+@torch.no_grad()
+def test_what_equals_its_prediction_costs_no_symbol() -> None:
+    codec, frame = random_codec(TINY_SWIFT), moving_picture(1, 64, 64)
+    blocks = blocks_from_planes(*planes_from_rgb(frame))
+    assert not codec.inter.analysis(frame, blocks).any()
+    assert codec.inter.analysis(frame, blocks + 0.1).any()
+
+
+@torch.no_grad()
+def test_symbols_before_change_scales_and_nothing_else() -> None:
+    codec, (before, frame) = random_codec(TINY_SWIFT), moving_picture(2, 64, 64)[:, None]
+    reference = codec.inter.reference_from_intra(before)
+    plain = codec.inter(frame, reference, QUALITY, rounding="hard")
+    changed = replace(reference, symbols=reference.symbols + 2.0)
+    other = codec.inter(frame, changed, QUALITY, rounding="hard")
+    assert not torch.equal(other.latent.index, plain.latent.index)
+    assert torch.equal(other.frame, plain.frame)
+    assert torch.equal(other.reference.symbols, plain.reference.symbols)
+
+
+CONFIGS = pytest.mark.parametrize(
+    "config", [TINY_SWIFT.inter, *(p.inter for p in PRESETS.values()), InterConfig(5, 2, 4, 8)]
+)
+
+
+@CONFIGS
+def test_a_latent_holds_the_coefficients_of_four_blocks_the_low_ones_first(
+    config: InterConfig,
+) -> None:
+    channels = config.channels()
+    every = {(c, y, x) for c in range(config.coefficients) for y in (0, 1) for x in (0, 1)}
+    assert len(channels) == config.latent == sum(config.parts)
+    assert set(channels) == every
+    ends = [sum(config.parts[: i + 1]) for i in range(len(config.parts))]
+    parts = [channels[end - size : end] for end, size in zip(ends, config.parts, strict=True)]
+    corners = ({(0, 0), (1, 1)}, {(0, 1), (1, 0)})
+    for number, part in enumerate(parts):
+        assert {c < config.low for c, _, _ in part} <= {number < 2}
+        assert {(y, x) for _, y, x in part} <= corners[number % 2]
+
+
+@torch.no_grad()
+def test_all_coefficients_give_the_frame_back_each_in_its_channel() -> None:
+    model = InterModel(InterConfig(CHANNELS, 8, 4, 8)).eval()
+    before, frame = torch.rand(2, 1, 3, 64, 64)
+    initialize_inter(model, frame, before)
+    moved = torch.rand(1, CHANNELS, 8, 8) - 0.5
+    y = model.analysis(frame, moved)
+    blocks = moved + F.pixel_shuffle(model.synthesis.transform(y), 2)
+    expected = blocks_from_planes(*planes_from_rgb(frame))
+    torch.testing.assert_close(blocks, expected, rtol=0, atol=1e-4)
+    moved[:, :, 2, 5] += 0.1
+    changed = (model.analysis(frame, moved) - y).abs() > 1e-4
+    assert changed[0, :, 1, 2].any()
+    assert changed.sum() == changed[0, :, 1, 2].sum()
+    for channel, (_, row, column) in enumerate(model.config.channels()):
+        assert (row, column) == (0, 1) or not changed[0, channel].any()
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

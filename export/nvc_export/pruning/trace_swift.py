@@ -40,7 +40,7 @@ class SwiftTrace(Trace):
         fixed: list[nn.Module] = [self.sources, inter.context.transform]
         fixed += [inter.analysis, inter.synthesis]
         fixed += [intra.analysis.fine, intra.analysis.down]
-        fixed += [intra.synthesis.up, intra.synthesis.last]
+        fixed += [intra.synthesis.up, intra.synthesis.last, intra.synthesis.shrinkage]
         layers = [layer for part in fixed for layer in part.modules()]
         return layers + ends_of((intra.latent, inter.motion, inter.latent))
 
