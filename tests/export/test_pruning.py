@@ -41,8 +41,10 @@ from nvc_models.training.trainer import load_model
 
 SAMPLING = Sampling(batches=1, batch=1, crop=64)
 USUAL = {"intra": "macs=85%", "inter": "macs=85%"}
-BUDGETS = {"tiny-swift": USUAL | {"inter": "decoder_parameters=85%"}}
-"""Budgets that are not the usual: a swift inter frame's operations are mostly fixed matrices."""
+BUDGETS = {"tiny-swift": {"intra": "macs=95%", "inter": "decoder_parameters=95%"}}
+"""Budgets that are not the usual: most that a tiny swift codec computes with are fixed matrices."""
+FIXED = 2 * 128 * 64 * 4
+"""Numbers of the two fixed matrices of a swift codec's filter."""
 STAGE = Stage("recovery", "joint", 2, 1, 2, 64, 1e-3, rounding="hard")
 
 
@@ -112,8 +114,10 @@ def test_channels_that_nobody_reads_go_without_a_trace(any_codec: Prunable) -> N
     for found, frame in zip(decoded(codec), expected, strict=True):
         torch.testing.assert_close(found, frame, rtol=0, atol=2e-5)
     for program, figures in figures_of(codec).items():
-        share = 0.75 if isinstance(codec, Tian2023) else 0.9  # of a tiny swift, most layers stay
-        assert figures["decoder_parameters"] < share * before[program]["decoder_parameters"]
+        # Of a tiny swift, most layers stay.
+        share, fixed = (0.75, 0) if isinstance(codec, Tian2023) else (0.9, FIXED)
+        left, all_of_them = figures["decoder_parameters"], before[program]["decoder_parameters"]
+        assert left - fixed < share * (all_of_them - fixed)
 
 
 def test_a_budget_is_met_and_the_checkpoint_rebuilds_the_codec(
