@@ -241,13 +241,13 @@ class Quantized:
 class Part0:
     """What the hyperlatent and the priors tell: tensors kept for part 1, step, index and mean.
 
-    ``step`` (B, C, H, W); ``index`` and ``mean`` (B, C/2, H, W) of part 0; step and mean if any.
+    ``step`` (B, C, H, W), if any; ``index`` and ``mean`` (B, C/2, H, W) of part 0.
     """
 
     kept: tuple[Tensor, ...]
     step: Tensor | None
     index: Tensor
-    mean: Tensor | None
+    mean: Tensor
 
 
 def _net(style: BlockStyle, channels: tuple[int, ...]) -> nn.Sequential:
@@ -297,9 +297,10 @@ class LatentQuantizer(nn.Module, ABC):
     def quantize(
         self, y: Tensor, mean: Tensor | None, index: Tensor, rounding: Rounding, skip_level: int
     ) -> tuple[Tensor, Tensor]:
-        """Quantise one part (B, C, H, W) with its mean, if any, and index; see :meth:`forward`.
+        """Quantise one part (B, C, H, W) with its mean, if any, and index.
 
-        Returns the decoded part and its bits (B,).
+        ``rounding`` and ``skip_level``: see :meth:`LatentCoding.forward`. Returns the decoded part
+        and its bits (B,).
         """
         residual = y if mean is None else y - mean
         symbols = residual + (self.round(residual) - residual).detach()
@@ -328,8 +329,6 @@ class LatentCoding(LatentQuantizer):
     """Names of the tensors that :meth:`part_0` keeps for :meth:`part_1`."""
     has_step = True
     """Whether the network gives a quantisation step for each element; else it is 1."""
-    has_mean = True
-    """Whether the network gives a mean for each element; else it is 0."""
 
     @property
     @abstractmethod
@@ -341,7 +340,7 @@ class LatentCoding(LatentQuantizer):
         """Map the rounded hyperlatent (B, N, H/4, W/4) and further priors (B, K, H, W)."""
 
     @abstractmethod
-    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
         """Index and mean of part 1, (B, C/2, H, W) each, knowing part 0 and what was kept."""
 
     def forward(

@@ -28,14 +28,12 @@ from nvc_models.latent import (
 class LeanLatentConfig(LatentSizes):
     """Sizes of one latent's entropy model, and what the network says of each element.
 
-    ``adaptive_step``: a quantisation step; else 1. ``predicts_mean``: a mean; else 0, which suits
-    a latent that is the transform of a difference. ``threshold``: see :class:`LatentCoding`.
+    ``adaptive_step``: a quantisation step; else 1. ``threshold``: see :class:`LatentQuantizer`.
     """
 
     prior_channels: tuple[int, ...]
     width: int
     adaptive_step: bool = False
-    predicts_mean: bool = True
     threshold: float = 0.5
 
 
@@ -89,19 +87,18 @@ class LeanLatentModel(LatentCoding):
         c, n, width = config.channels, config.hyper_channels, config.width
         self.config = config
         self.threshold = config.threshold
-        self.has_step, self.has_mean = config.adaptive_step, config.predicts_mean
-        self.kept = ("features", "1_raw", *(("1_base",) if config.predicts_mean else ()))
+        self.has_step, self.kept = config.adaptive_step, ("features", "1_raw", "1_base")
         self.hyper_encoder = hyper_encoder(c, n)
         self.hyper_decoder = hyper_decoder(n, width)
         self.prior = Joined(config.prior_channels, width) if config.prior_channels else None
         self.fusion = _trunk(width)
         self.scale = BothParts(width, c)
-        self.mean = BothParts(width, c) if config.predicts_mean else None
+        self.mean = BothParts(width, c)
         self.step = zero_init(conv1x1(width, c)) if config.adaptive_step else None
         self.seen, self.enter = ByColour(c // 2, width), conv1x1(width, width)
         self.spatial = _trunk(width)
         self.more_scale = _silent((width, width), c // 2)
-        self.more_mean = _silent((width, width), c // 2) if config.predicts_mean else None
+        self.more_mean = _silent((width, width), c // 2)
         self.factorized = FactorizedPrior(n)
 
     @property
@@ -121,26 +118,22 @@ class LeanLatentModel(LatentCoding):
         index, step = self.index(raw_0), None
         if self.step is not None:
             step = bound(self.step(features).float() + 1.0, MIN_STEP, 1e4)
-        if self.mean is None:
-            return Part0((features, raw_1), step, index, None)
         mean_0, mean_1 = self.mean(features, even, odd)
         return Part0((features, raw_1, mean_1), step, index, mean_0)
 
-    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor | None]:
+    def part_1(self, part_0_hat: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`nvc_models.latent.LatentCoding`."""
-        features, raw, *base = kept
+        features, raw, base = kept
         even, odd = squares(part_0_hat)
         x = self.spatial(self.enter(features) + self.seen(part_0_hat, even, odd))
         on_even, on_odd = x * even, x * odd
         index = self.index(raw + self.more_scale(on_even, on_odd).float())
-        if self.more_mean is None:
-            return index, None
-        return index, base[0] + self.more_mean(on_even, on_odd).float()
+        return index, base + self.more_mean(on_even, on_odd).float()
 
     def ends(self) -> list[nn.Module]:
         """See :class:`nvc_models.latent.LatentCoding`."""
-        heads = [self.scale, self.more_scale, self.mean, self.more_mean, self.step]
-        return [self.hyper_encoder[-1], *(head for head in heads if head is not None)]
+        heads = [self.scale, self.more_scale, self.mean, self.more_mean]
+        return [self.hyper_encoder[-1], *heads, *([] if self.step is None else [self.step])]
 
 
 def _silent(channels: tuple[int, ...], out_channels: int) -> Joined:

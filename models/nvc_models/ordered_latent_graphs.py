@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nvc_models.graph import CodecGraph, TensorShape
-from nvc_models.latent_graphs import HYPER_STRIDE, LATENT_STRIDE
+from nvc_models.latent_graphs import HYPER_STRIDE, LATENT_STRIDE, factorized_step, scale_step
 from nvc_models.ordered_latent import OrderedLatentModel
 
 
@@ -108,18 +108,8 @@ def ordered_steps(
     prefix: str, latent: OrderedLatentModel, hyper: str, section: str
 ) -> list[dict[str, str]]:
     """Coding steps of one latent: hyperlatent, then part by part."""
-    steps = [
-        {"code": f"{prefix}_z", "section": hyper, "prior": "factorized", "tables": f"{prefix}_z"}
-    ]
+    steps = [factorized_step(prefix, hyper)]
     for number, name in enumerate(part_names(prefix, latent)):
         steps.append({"run": f"{prefix}_next_{number}" if number else f"{prefix}_prior"})
-        steps.append(
-            {
-                "code": name,
-                "section": section,
-                "prior": "scale",
-                "index": f"{name}_index",
-                "tables": "scale",
-            }
-        )
+        steps.append(scale_step(name, section))
     return steps

@@ -124,6 +124,16 @@ def test_hard_rounding_gives_symbols_and_skips() -> None:
 
 
 @torch.no_grad()
+def test_while_training_what_is_skipped_counts_too() -> None:
+    model, (y, before, prior) = random_model(), random_input()
+    skipped = model.train()(y, before, prior, rounding="hard", skip_level=LEVELS.count)
+    coded = model(y, before, prior, rounding="hard")
+    assert (skipped.bits > 0).all()
+    assert not skipped.y_hat.any()
+    assert coded.y_hat.any()
+
+
+@torch.no_grad()
 def test_bits_are_those_of_the_levels_that_a_coder_uses() -> None:
     model, (y, before, prior) = random_model(), random_input()
     coded = model(y, before, prior, rounding="hard")

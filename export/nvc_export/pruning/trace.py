@@ -91,14 +91,11 @@ def _lean(latent: Any, z: Tensor, priors: Sequence[Tensor], known: Tensor) -> li
     x = latent.hyper_decoder(z)
     features = latent.fusion(x if latent.prior is None else x + latent.prior(*priors))
     colour = known.new_zeros(1, 1, *known.shape[-2:])
-    outputs = [*latent.scale(features, colour, colour)]
-    if latent.mean is not None:
-        outputs += latent.mean(features, colour, colour)
+    outputs = [*latent.scale(features, colour, colour), *latent.mean(features, colour, colour)]
     if latent.step is not None:
         outputs.append(latent.step(features))
     x = latent.spatial(latent.enter(features) + latent.seen(known, colour, colour))
-    more = [head for head in (latent.more_scale, latent.more_mean) if head is not None]
-    return outputs + [head(x, x) for head in more]
+    return [*outputs, latent.more_scale(x, x), latent.more_mean(x, x)]
 
 
 def ends_of(latents: Iterable[LatentQuantizer]) -> list[nn.Module]:

@@ -19,6 +19,7 @@ from nvc_models.linear_start import (
     start_scales,
 )
 from nvc_models.swift.codec import InterModel, IntraModel, part_sizes
+from nvc_models.swift.dct import dct
 from nvc_models.swift.motion import predict
 from nvc_models.swift.planes import (
     BLOCK,
@@ -30,7 +31,6 @@ from nvc_models.swift.planes import (
     blocks_from_planes,
     planes_from_rgb,
 )
-from nvc_models.swift.shrink import dct
 
 MIDDLE_QUALITY = 32.0
 """Scales start where the symbols of this quality are."""

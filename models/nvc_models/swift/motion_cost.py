@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from nvc_models.blocks import FixedPointwise
 from nvc_models.latent import QUALITIES
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW, MAX_QUALITY
+from nvc_models.swift.dct import dct
 from nvc_models.swift.motion import Positions, cubic_taps
 from nvc_models.swift.planes import BLOCK
-from nvc_models.swift.shrink import dct
 
 CHANGE_BITS = ((6.0, 0.0), (2.64, 0.84), (0.88, 2.6), (0.24, 5.16), (0.06, 8.04))
 """For a difference to the likely vector in pixels: the least of lines (slope, start).
@@ -82,7 +82,7 @@ class SubpixelWindow(nn.Module):
 
     REACH = 3
     """Quarter pixels each way."""
-    BEFORE, SIDE = 2, BLOCK + 5
+    BEFORE, SIDE = 2, BLOCK + 4
     """Samples fetched before a block, and in a row."""
 
     def __init__(self, bits: ResidualBits) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nvc_models.blocks import FixedConv
 from nvc_models.latent import QualityGain
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
+from nvc_models.swift.dct import dct
 from nvc_models.swift.planes import BLOCK, LUMA
 
 SHIFTS = ((2, 6), (6, 2))
@@ -25,14 +26,6 @@ START_STRENGTH = 0.4
 """Of the correction by each shift."""
 LOG_RATIO = math.log(0.06)
 """Thresholds start at this share of the quantisation step."""
-
-
-def dct(side: int) -> Tensor:
-    """Orthonormal DCT-II of a square of samples, row by row, as rows (side**2, side**2)."""
-    places = torch.arange(side) + 0.5
-    rows = torch.cos(math.pi / side * torch.arange(side)[:, None] * places) * math.sqrt(2 / side)
-    rows[0] /= math.sqrt(2)
-    return torch.kron(rows, rows)
 
 
 def shifted_dct(shift: tuple[int, int]) -> Tensor:
