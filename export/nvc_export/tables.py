@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from nvc_calib import ScaleLevels
 from nvc_models.graph import CodecGraphs
 from nvc_models.latent import FactorizedPrior
+from nvc_models.symbol_shape import MAGNITUDES, SymbolShape
 from nvc_runtime.entropy import FrequencyTable, TableSet, laplace_tables, table_from_probabilities
 
 HYPER_RADIUS = 255
@@ -48,10 +50,40 @@ def _table_from_masses(masses: NDArray[np.float64]) -> FrequencyTable:
 
 
 def tables_from_codec(codec: CodecGraphs, levels: ScaleLevels) -> dict[str, TableSet]:
-    """Every table set of a codec by name; ``scale`` is that of the scale levels."""
+    """Every table set of a codec by name."""
     tables = {name: factorized_tables(prior) for name, prior in codec.factorized.items()}
-    tables["scale"] = laplace_tables(list(levels.representatives()))
+    for name, shape in codec.shapes.items():
+        tables[name] = scale_tables(levels, shape)
     return tables
+
+
+def scale_tables(levels: ScaleLevels, shape: SymbolShape | None) -> TableSet:
+    """One table per scale level: Laplace, or Laplace with the factors of ``shape``.
+
+    Corrected tables name the same symbols.
+    """
+    laplace = laplace_tables(list(levels.representatives()))
+    if shape is None:
+        return laplace
+    log_factors = copy.deepcopy(shape).cpu().double().log_factors().detach().numpy()
+    tables = []
+    for table, sigma, factors in zip(
+        laplace, levels.representatives(), np.exp(log_factors), strict=True
+    ):
+        masses = laplace_masses_of(float(sigma), -table.offset)
+        magnitude = np.abs(np.arange(len(masses)) + table.offset)
+        corrected = masses * factors[np.minimum(magnitude, MAGNITUDES - 1)]
+        outside = max(1.0 - float(corrected.sum()), MIN_ESCAPE)
+        tables.append(table_from_probabilities(corrected, table.offset, outside))
+    return TableSet(tables)
+
+
+def laplace_masses_of(sigma: float, radius: int) -> NDArray[np.float64]:
+    """Probability of each symbol from ``-radius`` to ``radius`` by a Laplace distribution."""
+    edges = np.maximum(np.arange(radius + 2) - 0.5, 0.0)
+    beyond = np.exp(-math.sqrt(2.0) * edges / sigma)
+    one_sided = beyond[:-1] - beyond[1:]
+    return np.concatenate((one_sided[:0:-1] / 2, one_sided[:1], one_sided[1:] / 2))
 
 
 def arrays_from_tables(

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nvc_models.latent import FactorizedPrior
+from nvc_models.symbol_shape import SymbolShape
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class CodecGraphs:
     """A codec, cut at its coding points. ``programs`` is in the manifest's form.
 
     quality_vectors: name -> float32 (64, C). factorized: table set name -> prior of a hyperlatent.
+    shapes: table set name -> distribution of its levels; None: Laplace.
     """
 
     family: str
@@ -42,4 +44,5 @@ class CodecGraphs:
     tensors: Mapping[str, TensorShape]
     quality_vectors: Mapping[str, Tensor]
     factorized: Mapping[str, FactorizedPrior]
+    shapes: Mapping[str, SymbolShape | None]
     programs: Mapping[str, Any]

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_calib.levels import ScaleLevels
 from nvc_models.blocks import BlockStyle, SeparableBlock, conv1x1, conv3x3, zero_init
+from nvc_models.symbol_shape import LEVELS, SymbolShape
 
-LEVELS = ScaleLevels()
 QUALITIES = 64
 INDEX_CENTRE = 16.0
 INDEX_GAIN = 4.0
@@ -270,6 +269,8 @@ class LatentQuantizer(nn.Module, ABC):
     config: LatentSizes
     hyper_encoder: nn.Sequential
     factorized: FactorizedPrior
+    shape: SymbolShape | None
+    """Correction of the symbols' distribution, if any."""
     threshold = 0.5
     """What is nearer to its mean than this becomes a symbol 0. Above 1/2 it saves bits that are
     worth more than the error."""
@@ -313,6 +314,8 @@ class LatentQuantizer(nn.Module, ABC):
         used = index + (level - index).detach()
         coded = (index >= skip_level + 1).to(y.dtype)
         bits = laplace_bits(symbols, used)
+        if self.shape is not None:
+            bits = bits + self.shape.bits(symbols, index)
         if not self.training:
             bits = bits * coded
         hat = symbols * coded
@@ -371,30 +374,22 @@ class LatentCoding(LatentQuantizer):
         )
 
 
-def hyper_encoder(channels: int, hyper_channels: int) -> nn.Sequential:
-    """Return the network from a latent to its hyperlatent, at a quarter of the size."""
+def hyper_encoder(channels: int, hyper_channels: int, halvings: int = 2) -> nn.Sequential:
+    """Return the network from a latent to its hyperlatent, half the size so many times."""
     n = hyper_channels
-    return nn.Sequential(
-        conv3x3(channels, n),
-        nn.LeakyReLU(0.01),
-        conv3x3(n, n, 2),
-        nn.LeakyReLU(0.01),
-        conv3x3(n, n, 2),
-    )
+    layers: list[nn.Module] = [conv3x3(channels, n)]
+    for _ in range(halvings):
+        layers += [nn.LeakyReLU(0.01), conv3x3(n, n, 2)]
+    return nn.Sequential(*layers)
 
 
-def hyper_decoder(hyper_channels: int, channels: int) -> nn.Sequential:
-    """Return the network from a hyperlatent to ``channels`` of four times its size."""
+def hyper_decoder(hyper_channels: int, channels: int, doublings: int = 2) -> nn.Sequential:
+    """Return the network from a hyperlatent to ``channels``, twice the size so many times."""
     n = hyper_channels
-    return nn.Sequential(
-        conv1x1(n, n * 4),
-        nn.PixelShuffle(2),
-        nn.LeakyReLU(0.01),
-        conv1x1(n, n * 4),
-        nn.PixelShuffle(2),
-        nn.LeakyReLU(0.01),
-        conv3x3(n, channels),
-    )
+    layers: list[nn.Module] = []
+    for _ in range(doublings):
+        layers += [conv1x1(n, n * 4), nn.PixelShuffle(2), nn.LeakyReLU(0.01)]
+    return nn.Sequential(*layers, conv3x3(n, channels))
 
 
 class LatentModel(LatentCoding):
@@ -406,7 +401,7 @@ class LatentModel(LatentCoding):
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
         c, n, style = config.channels, config.hyper_channels, config.style
-        self.config = config
+        self.config, self.shape = config, None
         hyper_out = c if style == "separable" else 2 * c
         self.hyper_encoder = hyper_encoder(c, n)
         self.hyper_decoder = hyper_decoder(n, hyper_out)

@@ -14,6 +14,8 @@ from nvc_models.graph import CodecGraph, TensorShape
 from nvc_models.latent import LatentCoding, merge_checkerboard, split_checkerboard
 
 LATENT_STRIDE, HYPER_STRIDE = 16, 64
+SCALE_TABLES = "scale"
+"""Table set of latents whose symbols are taken for Laplacian."""
 
 
 class PriorGraph(nn.Module):
@@ -125,18 +127,20 @@ def factorized_step(prefix: str, section: str) -> dict[str, str]:
     return {"code": name, "section": section, "prior": "factorized", "tables": name}
 
 
-def scale_step(name: str, section: str) -> dict[str, str]:
+def scale_step(name: str, section: str, tables: str) -> dict[str, str]:
     """Coding step of a part of a latent."""
     index = f"{name}_index"
-    return {"code": name, "section": section, "prior": "scale", "index": index, "tables": "scale"}
+    return {"code": name, "section": section, "prior": "scale", "index": index, "tables": tables}
 
 
-def latent_steps(prefix: str, prior_graph: str, hyper: str, section: str) -> list[dict[str, str]]:
-    """Coding steps of one latent: hyperlatent, part 0, part 1."""
+def latent_steps(
+    prefix: str, prior_graph: str, hyper: str, section: str, tables: str = SCALE_TABLES
+) -> list[dict[str, str]]:
+    """Coding steps of one latent: hyperlatent, part 0, part 1; ``tables`` are those of the parts."""
     steps = [factorized_step(prefix, hyper), {"run": prior_graph}]
     for part in (0, 1):
         if part:
             steps.append({"run": f"{prefix}_spatial"})
         steps.append({"run": f"{prefix}_quantize_{part}", "side": "encode"})
-        steps.append(scale_step(f"{prefix}_{part}", section))
+        steps.append(scale_step(f"{prefix}_{part}", section, tables))
     return steps

@@ -22,6 +22,7 @@ from nvc_models.latent import (
     hyper_encoder,
     squares,
 )
+from nvc_models.symbol_shape import SymbolShape
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class LeanLatentModel(LatentCoding):
         super().__init__()
         c, n, width = config.channels, config.hyper_channels, config.width
         self.config = config
-        self.threshold = config.threshold
+        self.threshold, self.shape = config.threshold, SymbolShape()
         self.has_step, self.kept = config.adaptive_step, ("features", "1_raw", "1_base")
         self.hyper_encoder = hyper_encoder(c, n)
         self.hyper_decoder = hyper_decoder(n, width)

@@ -25,6 +25,7 @@ from nvc_models.latent import (
     hyper_encoder,
     round_through,
 )
+from nvc_models.symbol_shape import SymbolShape
 
 MAX_SEEN = 8.0
 """Magnitudes above this look alike to the networks."""
@@ -36,13 +37,14 @@ class OrderedLatentConfig(LatentSizes):
 
     ``parts``: channels of each part, in coding order; their sum is ``channels``.
     ``prior_channels``: channels of each prior at the latent's resolution. ``threshold``: see
-    :class:`LatentQuantizer`.
+    :class:`LatentQuantizer`. ``halvings``: from the latent's size to that of the hyperlatent.
     """
 
     parts: tuple[int, ...]
     prior_channels: tuple[int, ...]
     width: int
     threshold: float = 0.5
+    halvings: int = 2
 
     def __post_init__(self) -> None:
         if sum(self.parts) != self.channels:
@@ -69,9 +71,9 @@ class OrderedLatentModel(LatentQuantizer):
     def __init__(self, config: OrderedLatentConfig) -> None:
         super().__init__()
         n, width = config.hyper_channels, config.width
-        self.config, self.threshold = config, config.threshold
-        self.hyper_encoder = hyper_encoder(config.channels, n)
-        self.hyper_decoder = hyper_decoder(n, width)
+        self.config, self.threshold, self.shape = config, config.threshold, SymbolShape()
+        self.hyper_encoder = hyper_encoder(config.channels, n, config.halvings)
+        self.hyper_decoder = hyper_decoder(n, width, config.halvings)
         self.prior = Joined((*config.prior_channels, config.channels), width)
         self.fusion = _update(width, 2)
         self.heads = nn.ModuleList(zero_init(conv1x1(width, size)) for size in config.parts)
@@ -80,7 +82,7 @@ class OrderedLatentModel(LatentQuantizer):
         self.factorized = FactorizedPrior(n)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
-        """Hyperlatent (B, N, H/4, W/4) of a scaled latent (B, C, H, W), not yet rounded."""
+        """Hyperlatent (B, N, h, w) of a scaled latent (B, C, H, W), not yet rounded."""
         z: Tensor = self.hyper_encoder(magnitudes(y))
         return z
 
@@ -91,7 +93,7 @@ class OrderedLatentModel(LatentQuantizer):
         return tuple(y[:, a:b] for a, b in zip(starts, ends, strict=False))
 
     def start(self, z: Tensor, before: Tensor, *priors: Tensor) -> Tensor:
-        """Features (B, width, H, W) of the rounded hyperlatent (B, N, H/4, W/4) and the priors.
+        """Features (B, width, H, W) of the rounded hyperlatent (B, N, h, w) and the priors.
 
         ``before``: symbols of the frame before, (B, C, H, W).
         """

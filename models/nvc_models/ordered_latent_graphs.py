@@ -107,9 +107,9 @@ def ordered_shapes(prefix: str, latent: OrderedLatentModel) -> dict[str, TensorS
 def ordered_steps(
     prefix: str, latent: OrderedLatentModel, hyper: str, section: str
 ) -> list[dict[str, str]]:
-    """Coding steps of one latent: hyperlatent, then part by part."""
+    """Coding steps of one latent: hyperlatent, then part by part, with tables of its name."""
     steps = [factorized_step(prefix, hyper)]
     for number, name in enumerate(part_names(prefix, latent)):
         steps.append({"run": f"{prefix}_next_{number}" if number else f"{prefix}_prior"})
-        steps.append(scale_step(name, section))
+        steps.append(scale_step(name, section, prefix))
     return steps

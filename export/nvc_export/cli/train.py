@@ -43,6 +43,12 @@ def train(
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Mixed precision: convolutions in BF16.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", min=0, metavar="N", help="Processes that prepare batches, for a GPU."
+        ),
+    ] = 0,
     stop_after_steps: Annotated[
         int | None,
         typer.Option("--stop-after-steps", min=1, metavar="N", help="Save and stop after N steps."),
@@ -69,7 +75,11 @@ def train(
         schedule,
         PackedClips(data),
         TrainOptions(
-            output, device=device.value, bfloat16=bfloat16, stop_after_steps=stop_after_steps
+            output,
+            device=device.value,
+            bfloat16=bfloat16,
+            stop_after_steps=stop_after_steps,
+            workers=workers,
         ),
         on_log=_sparse_lines({stage.name: stage.steps for stage in schedule.stages}, quiet=quiet),
     )

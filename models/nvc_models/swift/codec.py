@@ -10,7 +10,6 @@ foretell the scales of symbols.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +20,10 @@ from nvc_models.blocks import GatedBlock, Joined, conv1x1
 from nvc_models.latent import QualityBias, QualityGain, Quantized, Rounding, bound
 from nvc_models.latent_graphs import LATENT_STRIDE
 from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
-from nvc_models.ordered_latent import OrderedLatentConfig, OrderedLatentModel
+from nvc_models.ordered_latent import OrderedLatentConfig, OrderedLatentModel, magnitudes
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
-from nvc_models.swift.config import InterConfig, IntraConfig, SwiftConfig
-from nvc_models.swift.motion import VECTORS, VectorTransform, predict
+from nvc_models.swift.config import SHIFTS, InterConfig, IntraConfig, SwiftConfig
+from nvc_models.swift.motion import VECTORS, Compensation, VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
@@ -35,11 +34,11 @@ from nvc_models.swift.planes import (
     rgb_from_planes,
 )
 from nvc_models.swift.shrink import Shrinkage, Thresholds
+
+from nvc_models.swift.vector_latent import MOTION_CHANNELS, VECTOR_STRIDE, VectorLatentModel
 from nvc_models.widths import resize_layers
 
 STRIDE = 8
-LOG_VECTOR = math.log(4.0)
-"""Vectors start in quarter pixels, as the search finds them."""
 INTRA_THRESHOLD, INTER_THRESHOLD = 0.6, 0.75
 """How far from its mean an element must be to become a symbol other than 0."""
 
@@ -86,12 +85,12 @@ class IntraSynthesis(nn.Module):
         self.up = nn.ModuleList(_up(config.latent, n) for n in parts)
         self.blocks = _blocks(config.width, config.decoder_blocks)
         self.last = Joined(parts, CHANNELS)
-        self.shrinkage = Shrinkage()
+        self.shrinkage = Shrinkage(SHIFTS)
 
     def forward(self, y: Tensor, bias: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
         """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to (B, 96, H/8, W/8).
 
-        ``energy`` and ``gain`` (B, 128, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
+        ``energy`` and ``gain`` (B, 64 S, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
         """
         x, *fine = (up(y) for up in self.up)
         blocks: Tensor = self.last(self.blocks(x + bias), *fine)
@@ -140,15 +139,15 @@ class InterAnalysis(nn.Module):
 class InterSynthesis(nn.Module):
     """Prediction and latent to blocks of luma and chroma: their sum, filtered."""
 
-    def __init__(self, latent: int) -> None:
+    def __init__(self, config: InterConfig) -> None:
         super().__init__()
-        self.transform = nn.Conv2d(latent, 4 * CHANNELS, 1, bias=False)
-        self.shrinkage = Shrinkage()
+        self.transform = nn.Conv2d(config.latent, 4 * CHANNELS, 1, bias=False)
+        self.shrinkage = Shrinkage(config.shifts)
 
     def forward(self, y: Tensor, moved: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
         """Map (B, latent, H/16, W/16) and moved blocks to blocks (B, 96, H/8, W/8).
 
-        ``energy`` and ``gain`` (B, 128, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
+        ``energy`` and ``gain`` (B, 64 S, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
         """
         blocks = moved + F.pixel_shuffle(self.transform(y), 2).float()
         filtered: Tensor = self.shrinkage(blocks, energy, gain)
@@ -165,14 +164,15 @@ def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Reference:
     """What is carried: luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
 
-    And at 1/16 the coefficients of the vectors and the symbols of the latent, zeros after an intra
-    frame. Symbols are the same on every platform, and only scales are foretold from them: no value
-    of one frame becomes a value of the next but by the pictures.
+    And at 1/32 the vectors, in coding order, with their symbols, at 1/16 the symbols of the latent;
+    zeros after an intra frame. All these are whole numbers, the same on every platform: no other
+    value of one frame becomes a value of the next but by the pictures.
     """
 
     luma: Tensor
     chroma: Tensor
     vectors: Tensor
+    vector_symbols: Tensor
     symbols: Tensor
 
 
@@ -206,7 +206,7 @@ class IntraModel(nn.Module):
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.decode_bias = QualityBias(config.width)
-        self.thresholds = Thresholds()
+        self.thresholds = Thresholds(SHIFTS)
 
     def forward(
         self, frame: Tensor, quality: Tensor, *, rounding: Rounding, skip_level: int = -1
@@ -226,16 +226,13 @@ class InterModel(nn.Module):
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
         self.config = config
-        self.search = MotionSearch()
+        self.search = MotionSearch(config.taps)
+        self.compensation = Compensation(config.taps, overlap=config.overlap)
         self.search_step = SearchStep()
         self.vectors = VectorTransform()
-        self.motion = LeanLatentModel(
-            LeanLatentConfig(VECTORS, config.motion_hyper, (VECTORS,), config.motion_width)
-        )
-        self.motion_encode_gain = QualityGain(VECTORS, LOG_VECTOR, LOG_VECTOR)
-        self.motion_decode_gain = QualityGain(VECTORS, -LOG_VECTOR, -LOG_VECTOR)
+        self.motion = VectorLatentModel(config.motion_hyper, config.motion_width)
         self.context = Context(config.entropy_width)
-        self.analysis, self.synthesis = InterAnalysis(config.latent), InterSynthesis(config.latent)
+        self.analysis, self.synthesis = InterAnalysis(config.latent), InterSynthesis(config)
         self.latent = OrderedLatentModel(
             OrderedLatentConfig(
                 config.latent,
@@ -248,17 +245,16 @@ class InterModel(nn.Module):
         )
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
-        self.thresholds = Thresholds()
+        self.thresholds = Thresholds(config.shifts)
 
     def reference_from_intra(self, frame: Tensor) -> Reference:
         """Return what an inter frame finds after an intra or sync frame (B, 3, H, W)."""
         b, _, h, w = frame.shape
-        size = (h // LATENT_STRIDE, w // LATENT_STRIDE)
-        return Reference(
-            *planes_from_rgb(frame),
-            frame.new_zeros(b, VECTORS, *size),
-            frame.new_zeros(b, self.config.latent, *size),
+        no_vectors = frame.new_zeros(b, MOTION_CHANNELS, h // VECTOR_STRIDE, w // VECTOR_STRIDE)
+        no_symbols = frame.new_zeros(
+            b, self.config.latent, h // LATENT_STRIDE, w // LATENT_STRIDE
         )
+        return Reference(*planes_from_rgb(frame), no_vectors, no_vectors, no_symbols)
 
     def forward(
         self,
@@ -272,23 +268,24 @@ class InterModel(nn.Module):
         """Code a frame (B, 3, H, W) at a quality (B,), [0, 63]."""
         with torch.no_grad(), torch.autocast(frame.device.type, enabled=False):
             found = self.search(frame, reference.luma, self.search_step(quality))
-            vectors = self.vectors(found)
+            wanted = self.motion.arrange(self.vectors(found))
         motion = self.motion(
-            vectors * self.motion_encode_gain(quality),
+            wanted,
+            reference.vector_symbols,
             reference.vectors,
             rounding=rounding,
             skip_level=skip_level,
         )
-        vectors = motion.y_hat * self.motion_decode_gain(quality)
         with torch.autocast(frame.device.type, enabled=False):
-            moves = self.vectors.inverse(vectors)
-            moved = predict(reference.luma, reference.chroma, moves)
+            coefficients = self.motion.rearrange(motion.y_hat)
+            moves = self.vectors.inverse(coefficients)
+            moved = self.compensation(reference.luma, reference.chroma, moves)
         y = self.analysis(frame, moved) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),
             reference.symbols,
             self.context(moved),
-            vectors,
+            magnitudes(coefficients),
             rounding=rounding,
             skip_level=skip_level,
         )
@@ -296,7 +293,7 @@ class InterModel(nn.Module):
             y_hat = coded.y_hat * self.decode_gain(quality)
             blocks = self.synthesis(y_hat, moved, *self.thresholds(quality))
         decoded, y_plane, c_plane = pictures_from_blocks(blocks)
-        following = Reference(y_plane, c_plane, vectors, coded.y_hat)
+        following = Reference(y_plane, c_plane, motion.y_hat, motion.symbols, coded.y_hat)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion
         )

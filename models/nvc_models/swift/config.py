@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 from nvc_errors import UsageError
 
 ALIGNMENT = 64
+SHIFTS = ((2, 6), (6, 2))
+"""Where the loop filter's blocks start within those of 8x8 pixels: row, column."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,26 @@ class IntraConfig:
 
 @dataclass(frozen=True)
 class InterConfig:
-    """Inter model: ``coefficients`` of every block of 8x8 pixels are coded, the ``low`` ones first.
+    """Inter model: of every block of 8x8 pixels coefficients are coded in ``groups``, by their number.
 
     ``motion_hyper`` and ``motion_width``: hyperlatent and entropy network of the motion vectors.
+    ``taps`` and ``overlap``: see :class:`nvc_models.swift.motion.Compensation`. ``shifts``: of the
+    loop filter, see :class:`nvc_models.swift.shrink.Shrinkage`.
     """
 
-    coefficients: int
-    low: int
+    groups: tuple[int, ...]
     hyper: int
     entropy_width: int
     motion_hyper: int = 8
-    motion_width: int = 32
+    motion_width: int = 48
+    taps: int = 4
+    overlap: bool = False
+    shifts: tuple[tuple[int, int], ...] = SHIFTS
+
+    @property
+    def coefficients(self) -> int:
+        """Coefficients of each block that are coded."""
+        return sum(self.groups)
 
     @property
     def latent(self) -> int:
@@ -49,19 +61,22 @@ class InterConfig:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Channels of the latent's parts: low coefficients of two blocks, of the others, the rest.
+        """Channels of the latent's parts: a group of two blocks, of the others, the next group.
 
         The two blocks touch at a corner: those coded after them have them at two or more sides.
         """
-        low, high = 2 * self.low, 2 * (self.coefficients - self.low)
-        return (low, low, high, high)
+        return tuple(2 * size for size in self.groups for _ in range(2))
 
     def channels(self) -> list[tuple[int, int, int]]:
         """Coefficient, row and column of the block of every channel of the latent."""
-        groups = (range(self.low), range(self.low, self.coefficients))
         corners = (((0, 0), (1, 1)), ((0, 1), (1, 0)))
+        ends = list(accumulate(self.groups, initial=0))
         return [
-            (c, *place) for group in groups for pair in corners for c in group for place in pair
+            (coefficient, *place)
+            for first, last in pairwise(ends)
+            for pair in corners
+            for coefficient in range(first, last)
+            for place in pair
         ]
 
 
@@ -91,9 +106,14 @@ class SwiftConfig:
         return SwiftConfig(
             data["name"],
             IntraConfig(**data["intra"]),
-            InterConfig(**data["inter"]),
+            _inter_from_json(data["inter"]),
             {k: (int(a), int(b)) for k, (a, b) in data.get("channels", {}).items()},
         )
+
+
+def _inter_from_json(data: dict[str, Any]) -> InterConfig:
+    shifts = tuple((int(down), int(right)) for down, right in data["shifts"])
+    return InterConfig(**data | {"groups": tuple(data["groups"]), "shifts": shifts})
 
 
 SWIFT_S = SwiftConfig(
@@ -107,21 +127,22 @@ SWIFT_S = SwiftConfig(
         encoder_blocks=2,
         decoder_blocks=4,
     ),
-    inter=InterConfig(coefficients=80, low=8, hyper=32, entropy_width=96),
+    inter=InterConfig(groups=(8, 72), hyper=32, entropy_width=96),
 )
 
 SWIFT_M = SwiftConfig(
     name="swift-m",
-    intra=IntraConfig(
-        width=96,
-        latent=320,
-        hyper=64,
-        entropy_width=192,
-        encoder_width=128,
-        encoder_blocks=3,
-        decoder_blocks=5,
+    intra=SWIFT_S.intra,
+    inter=InterConfig(
+        groups=(6, 14, 28, 44),
+        hyper=48,
+        entropy_width=128,
+        motion_hyper=16,
+        motion_width=96,
+        taps=6,
+        overlap=True,
+        shifts=((1, 3), (3, 7), (5, 1), (7, 5)),
     ),
-    inter=InterConfig(coefficients=96, low=8, hyper=64, entropy_width=192),
 )
 
 PRESETS = {c.name: c for c in (SWIFT_S, SWIFT_M)}

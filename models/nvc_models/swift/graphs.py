@@ -18,6 +18,7 @@ from nvc_models.latent_graphs import (
     latent_steps,
     prior_outputs,
 )
+from nvc_models.ordered_latent import magnitudes
 from nvc_models.ordered_latent_graphs import (
     SymbolsGraph,
     carried_names,
@@ -35,8 +36,16 @@ from nvc_models.swift.codec import (
     pictures_from_blocks,
 )
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.motion import VECTORS, predict
+from nvc_models.swift.motion import VECTORS
 from nvc_models.swift.planes import CHANNELS, planes_from_rgb
+from nvc_models.swift.vector_graphs import (
+    BEFORE,
+    DecodedVectors,
+    vector_graphs,
+    vector_shapes,
+    vector_steps,
+    vectors_from,
+)
 
 
 class _IntraAnalysis(nn.Module):
@@ -69,32 +78,33 @@ class _Reference(nn.Module):
 
 
 class _MotionAnalysis(nn.Module):
-    """Frame and the luma before -> scaled coefficients of the vectors and their hyperlatent."""
+    """Frame, luma and vectors before -> vectors in coding order and their hyperlatent."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
         self.search, self.vectors, self.latent = model.search, model.vectors, model.motion
 
     def forward(
-        self, frame: Tensor, reference: Tensor, step: Tensor, gain: Tensor
+        self, frame: Tensor, reference: Tensor, before: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
-        y = self.vectors(self.search(frame, reference, step)) * gain
-        return y, torch.round(self.latent.hyper_analysis(y))
+        y = self.latent.arrange(self.vectors(self.search(frame, reference, step)))
+        return y, torch.round(self.latent.hyper_difference(y, before))
 
 
 class _Context(nn.Module):
-    """Symbols of the vectors -> their coefficients, the moved blocks, and what these foretell."""
+    """Symbols of the vectors -> these, the moved blocks, and what both foretell."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.vectors, self.context = model.vectors, model.context
-        self.decoded = Decoded(model.motion)
+        self.vectors, self.compensation = model.vectors, model.compensation
+        self.context, self.latent = model.context, model.motion
+        self.decoded = DecodedVectors(model.motion)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        y, (gain, luma, chroma) = self.decoded(tensors)
-        vectors = y * gain
-        moved = predict(luma, chroma, self.vectors.inverse(vectors))
-        return vectors, moved, self.context(moved)
+        vectors, symbols, (luma, chroma) = self.decoded(tensors)
+        coefficients = self.latent.rearrange(vectors)
+        moved = self.compensation(luma, chroma, self.vectors.inverse(coefficients))
+        return vectors, symbols, moved, self.context(moved), magnitudes(coefficients)
 
 
 class _InterAnalysis(nn.Module):
@@ -154,21 +164,15 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
         CodecGraph(
             "motion_analysis",
             _MotionAnalysis(inter),
-            ["frame", "ref_luma", "motion_step", "motion_encode_gain"],
+            ["frame", "ref_luma", "ref_vectors", "motion_step"],
             ["motion_y", "motion_z"],
         ),
-        CodecGraph(
-            "motion_prior",
-            PriorGraph(inter.motion),
-            ["motion_z", "ref_vectors"],
-            prior_outputs("motion", inter.motion),
-        ),
-        *latent_graphs("motion", inter.motion),
+        *vector_graphs(inter.motion),
         CodecGraph(
             "inter_context",
             _Context(inter),
-            [*decoded_from("motion", inter.motion), "motion_decode_gain", "ref_luma", "ref_chroma"],
-            ["vectors", "moved", "context"],
+            [*vectors_from(inter.motion), "ref_luma", "ref_chroma"],
+            ["vectors", "vector_symbols", "moved", "context", "motion_magnitudes"],
         ),
         CodecGraph(
             "inter_analysis",
@@ -176,7 +180,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             ["frame", "moved", "inter_encode_gain"],
             [*part_names("inter", inter.latent), "inter_z"],
         ),
-        start_graph("inter", inter.latent, ["context", "vectors"]),
+        start_graph("inter", inter.latent, ["context", "motion_magnitudes"]),
         *next_graphs("inter", inter.latent),
         CodecGraph(
             "inter_synthesis",
@@ -198,8 +202,6 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "intra_decode_gain": intra.decode_gain.table(),
             "intra_decode_bias": intra.decode_bias.table(),
             "motion_step": inter.search_step.table(),
-            "motion_encode_gain": inter.motion_encode_gain.table(),
-            "motion_decode_gain": inter.motion_decode_gain.table(),
             "inter_encode_gain": inter.encode_gain.table(),
             "inter_decode_gain": inter.decode_gain.table(),
             **dict(zip(_threshold_names("intra"), intra.thresholds.tables(), strict=True)),
@@ -209,6 +211,11 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "intra_z": intra.latent.factorized,
             "motion_z": inter.motion.factorized,
             "inter_z": inter.latent.factorized,
+        },
+        shapes={
+            "intra": intra.latent.shape,
+            "motion": inter.motion.shape,
+            "inter": inter.latent.shape,
         },
         programs=_programs(inter),
     )
@@ -223,7 +230,6 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
     inter = codec.inter
     picture = TensorShape(3, 1)
     luma, chroma = TensorShape(1, 1), TensorShape(2, 2)
-    vectors = TensorShape(VECTORS, LATENT_STRIDE)
     return {
         "frame": picture,
         "decoded": picture,
@@ -232,12 +238,11 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "ref_luma": luma,
         "chroma": chroma,
         "ref_chroma": chroma,
-        "vectors": vectors,
-        "ref_vectors": vectors,
         "moved": TensorShape(CHANNELS, STRIDE),
         "context": TensorShape(inter.context.down.out_channels, LATENT_STRIDE),
         **latent_shapes("intra", codec.intra.latent),
-        **latent_shapes("motion", inter.motion),
+        "motion_magnitudes": TensorShape(VECTORS, LATENT_STRIDE),
+        **vector_shapes(inter.motion),
         **ordered_shapes("inter", inter.latent),
     }
 
@@ -245,12 +250,13 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
 def _programs(inter: InterModel) -> dict[str, Any]:
     planes = {"ref_luma": "luma", "ref_chroma": "chroma"}
     symbols = carried_names("inter", inter.latent)
-    nothing = dict.fromkeys(("ref_vectors", *symbols), 0)
+    vectors = dict(zip(BEFORE, ("vectors", "vector_symbols"), strict=True))
+    nothing = dict.fromkeys((*vectors, *symbols), 0)
     return {
         "intra": {
             "steps": [
                 {"run": "intra_analysis", "side": "encode"},
-                *latent_steps("intra", "intra_prior", "hyper", "intra"),
+                *latent_steps("intra", "intra_prior", "hyper", "intra", "intra"),
                 {"run": "intra_synthesis"},
             ],
             "output": "decoded",
@@ -259,14 +265,14 @@ def _programs(inter: InterModel) -> dict[str, Any]:
         "inter": {
             "steps": [
                 {"run": "motion_analysis", "side": "encode"},
-                *latent_steps("motion", "motion_prior", "motion_hyper", "motion"),
+                *vector_steps(inter.motion, "motion_hyper", "motion"),
                 {"run": "inter_context"},
                 {"run": "inter_analysis", "side": "encode"},
                 *ordered_steps("inter", inter.latent, "hyper", "inter"),
                 {"run": "inter_synthesis"},
             ],
             "output": "decoded",
-            "carry": planes | {"ref_vectors": "vectors"} | symbols,
+            "carry": planes | vectors | symbols,
         },
         "sync": {"steps": [{"run": "reference"}], "carry": planes | nothing},
     }

@@ -20,7 +20,6 @@ from nvc_models.linear_start import (
 )
 from nvc_models.swift.codec import InterModel, IntraModel, part_sizes
 from nvc_models.swift.dct import dct
-from nvc_models.swift.motion import predict
 from nvc_models.swift.planes import (
     BLOCK,
     BLUE,
@@ -50,9 +49,10 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     middle = luma.new_tensor([MIDDLE_QUALITY])
     vectors = model.search(frames, luma, model.search_step(middle))
     blocks = blocks_from_planes(*planes_from_rgb(frames))
-    y = _start_inter_transform(model, blocks - predict(luma, chroma, vectors))
+    y = _start_inter_transform(model, blocks - model.compensation(luma, chroma, vectors))
     start_ordered_scales(model.latent, y * model.encode_gain(middle))
-    start_scales(model.motion, model.vectors(vectors) * model.motion_encode_gain(middle))
+    arranged = model.motion.arrange(model.vectors(vectors))
+    start_ordered_scales(model.motion, arranged - F.avg_pool2d(arranged, 3, 1, 1))
 
 
 def _start_intra_transform(model: IntraModel, blocks: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from nvc_models.blocks import FixedPointwise
 from nvc_models.latent import QUALITIES
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW, MAX_QUALITY
 from nvc_models.swift.dct import dct
-from nvc_models.swift.motion import Positions, cubic_taps
+from nvc_models.swift.motion import BENDS, Positions, bent_taps
 from nvc_models.swift.planes import BLOCK
 
 CHANGE_BITS = ((6.0, 0.0), (2.64, 0.84), (0.88, 2.6), (0.24, 5.16), (0.06, 8.04))
@@ -82,20 +82,21 @@ class SubpixelWindow(nn.Module):
 
     REACH = 3
     """Quarter pixels each way."""
-    BEFORE, SIDE = 2, BLOCK + 4
-    """Samples fetched before a block, and in a row."""
 
-    def __init__(self, bits: ResidualBits) -> None:
+    def __init__(self, bits: ResidualBits, taps: int) -> None:
+        """``taps``: as for :class:`nvc_models.swift.motion.Compensation`."""
         super().__init__()
-        self.bits = bits
+        self.bits, self.taps = bits, taps
+        self.side = BLOCK + taps
+        self.fetched = range(-taps // 2, BLOCK + taps // 2)
         shifts = torch.arange(-self.REACH, self.REACH + 1) / 4.0
         count = len(shifts)
         rows = torch.stack([self._interpolation(float(shift)) for shift in shifts])
-        across = torch.einsum("pq,kjr->kpjqr", torch.eye(self.SIDE), rows)
-        self.across = FixedPointwise(across.reshape(count * self.SIDE * BLOCK, self.SIDE**2))
+        across = torch.einsum("pq,kjr->kpjqr", torch.eye(self.side), rows)
+        self.across = FixedPointwise(across.reshape(count * self.side * BLOCK, self.side**2))
         weight = bits.transform.weight[:, :, 0, 0].view(-1, BLOCK, BLOCK)
         down = torch.einsum("cij,kip->kcpj", weight, rows)
-        self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.SIDE * BLOCK))
+        self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.side * BLOCK))
         self.total = FixedPointwise(torch.kron(torch.eye(count), torch.ones(1, BLOCK**2)))
         x, y = shifts.repeat_interleave(count), shifts.repeat(count)
         self.steps: Tensor
@@ -104,11 +105,11 @@ class SubpixelWindow(nn.Module):
     def _interpolation(self, shift: float) -> Tensor:
         """Matrix (8, SIDE) from fetched samples in a row to those of a block moved by ``shift``."""
         whole = math.floor(shift)
-        taps = [float(tap) for tap in cubic_taps(torch.tensor(shift - whole))]
-        matrix = torch.zeros(BLOCK, self.SIDE)
+        weights = bent_taps(BENDS[self.taps], torch.tensor(shift - whole))
+        matrix = torch.zeros(BLOCK, self.side)
         for i in range(BLOCK):
-            for j, tap in enumerate(taps, start=self.BEFORE + whole - 1):
-                matrix[i, i + j] += tap
+            for j, weight in enumerate(weights, start=whole + 1):
+                matrix[i, i + j] += weight
         return matrix
 
     def candidates(self, vectors: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ class SubpixelWindow(nn.Module):
         ``frame``: luma in blocks (B, 64, H/8, W/8); ``luma``: that before, (B, 1, H, W).
         """
         positions = Positions(luma.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
-        patch = positions.fetch(luma, self.BEFORE, self.SIDE).flatten(1, 3)
+        patch = positions.fetch(luma, self.fetched, self.fetched).flatten(1, 3)
         count = 2 * self.REACH + 1
         wanted = torch.cat([self.bits.transform(frame / step)] * count, 1)
         columns = self.across(patch / step).chunk(count, 1)
@@ -130,13 +131,13 @@ class SubpixelWindow(nn.Module):
 
 
 def block_bits(
-    bits: ResidualBits, frame: Tensor, luma: Tensor, vectors: Tensor, step: Tensor
+    bits: ResidualBits, taps: int, frame: Tensor, luma: Tensor, vectors: Tensor, step: Tensor
 ) -> Tensor:
     """Bits (B, K, H/8, W/8) of vectors (B, K, 2, H/8, W/8); else as :class:`SubpixelWindow`."""
     found = []
     for vector in vectors.unbind(1):
         positions = Positions(luma.shape[-2:], vector[:, :1], vector[:, 1:], BLOCK)
-        found.append(bits(frame - positions.cubic(luma).flatten(1, 3), step))
+        found.append(bits(frame - positions.bent(luma, BENDS[taps]).flatten(1, 3), step))
     return torch.cat(found, 1)
 
 

@@ -67,10 +67,12 @@ class MotionSearch(nn.Module):
     TIE, TIE_BITS = 1e-7, 1.0 / 64
     """Added to a cost for each candidate before: of equals the first is chosen."""
 
-    def __init__(self) -> None:
+    def __init__(self, taps: int) -> None:
+        """``taps``: as for :class:`nvc_models.swift.motion.Compensation`."""
         super().__init__()
+        self.taps = taps
         self.bits = ResidualBits()
-        self.window = SubpixelWindow(self.bits)
+        self.window = SubpixelWindow(self.bits, taps)
 
     def forward(self, frame: Tensor, reference: Tensor, step: Tensor) -> Tensor:
         """Vectors (B, 2, H/8, W/8) in pixels, to a frame (B, 3, H, W) from luma (B, 1, H, W).
@@ -168,7 +170,9 @@ class MotionSearch(nn.Module):
         return start + (apart - start) * _repeat(chosen)
 
     def _block_bits(self, pictures: _Pictures, vectors: Tensor) -> Tensor:
-        return block_bits(self.bits, pictures.blocks, pictures.reference, vectors, pictures.step)
+        return block_bits(
+            self.bits, self.taps, pictures.blocks, pictures.reference, vectors, pictures.step
+        )
 
 
 def _steps(vectors: Tensor, step: float) -> Tensor:

@@ -10,6 +10,7 @@ learned, a number for every coefficient, shift and quality.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,10 @@ from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.dct import dct
 from nvc_models.swift.planes import BLOCK, LUMA
 
-SHIFTS = ((2, 6), (6, 2))
+Shifts = Sequence[tuple[int, int]]
 """Where the transform's blocks start within those of 8x8 pixels: row, column."""
-START_STRENGTH = 0.4
-"""Of the correction by each shift."""
+START_STRENGTH = 0.8
+"""Of the corrections by all shifts."""
 LOG_RATIO = math.log(0.06)
 """Thresholds start at this share of the quantisation step."""
 
@@ -37,17 +38,17 @@ def shifted_dct(shift: tuple[int, int]) -> Tensor:
 
 
 class Shrinkage(nn.Module):
-    """Filters the luma of blocks. Samples outside of the picture take no part."""
+    """Filters the luma of blocks, with ``S`` shifts. Samples outside of the picture take no part."""
 
-    def __init__(self) -> None:
+    def __init__(self, shifts: Shifts) -> None:
         super().__init__()
-        kernel = torch.cat([shifted_dct(shift) for shift in SHIFTS])
+        kernel = torch.cat([shifted_dct(shift) for shift in shifts])
         back = kernel.flip(2, 3).transpose(0, 1)
         self.transform = FixedConv(kernel.contiguous())
         self.back = FixedConv(back.contiguous(), padding=1)
 
     def forward(self, blocks: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
-        """Filter (B, 96, h, w); ``energy`` and ``gain`` (B, 128, 1, 1) see :class:`Thresholds`."""
+        """Filter (B, 96, h, w); ``energy`` and ``gain`` (B, 64 S, 1, 1) see :class:`Thresholds`."""
         luma, chroma = blocks[:, :LUMA], blocks[:, LUMA:]
         c = self.transform(luma)
         luma = luma - self.back(c * (gain / (c * c + energy)))
@@ -57,18 +58,18 @@ class Shrinkage(nn.Module):
 class Thresholds(nn.Module):
     """Squared thresholds of :class:`Shrinkage` by quality, and these times a strength."""
 
-    def __init__(self) -> None:
+    def __init__(self, shifts: Shifts) -> None:
         super().__init__()
-        channels = LUMA * len(SHIFTS)
+        channels = LUMA * len(shifts)
         self.threshold = QualityGain(channels, LOG_STEP_LOW + LOG_RATIO, LOG_STEP_HIGH + LOG_RATIO)
-        self.strength = nn.Parameter(torch.full((channels,), START_STRENGTH))
+        self.strength = nn.Parameter(torch.full((channels,), START_STRENGTH / len(shifts)))
 
     def forward(self, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Map quality (B,), [0, 63], to energy and gain, (B, 128, 1, 1) each."""
+        """Map quality (B,), [0, 63], to energy and gain, (B, 64 S, 1, 1) each."""
         energy: Tensor = self.threshold(quality).square()
         return energy, energy * self.strength.view(1, -1, 1, 1)
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """Energy and gain of every quality, float32 (64, 128) each."""
+        """Energy and gain of every quality, float32 (64, 64 S) each."""
         energy = self.threshold.table().square()
         return energy, (energy * self.strength.detach().cpu()).float()

@@ -19,6 +19,7 @@ from nvc_models.latent_graphs import (
     decoded_from,
     latent_graphs,
     latent_shapes,
+    SCALE_TABLES,
     latent_steps,
     prior_outputs,
 )
@@ -206,6 +207,7 @@ def graphs_from_model(codec: Tian2023) -> CodecGraphs:
             "context_encode_gain": inter.encode_gain.table(),
             "context_decode_gain": inter.decode_gain.table(),
         },
+        shapes={SCALE_TABLES: None},
         factorized={
             "intra_z": intra.latent.factorized,
             "motion_z": inter.motion.latent.factorized,

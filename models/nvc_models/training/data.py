@@ -7,7 +7,7 @@ costs a few page reads. Batches are a pure function of (seed, step): resuming ne
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from nvc_errors import DamagedInputError, OutputError, UsageError
 
@@ -213,6 +214,30 @@ class SequenceSampler:
             padding_mode="reflection",
             align_corners=False,
         )
+
+
+class StepBatches(Dataset[Tensor]):
+    """The batches of ``count`` steps from ``first`` on, for a loader with worker processes."""
+
+    def __init__(
+        self, sampler: SequenceSampler, shape: BatchShape, first: int, count: int
+    ) -> None:
+        self.sampler, self.shape, self.first, self.count = sampler, shape, first, count
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return self.count
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Batch of a step, see :meth:`SequenceSampler.batch`."""
+        return self.sampler.batch(self.first + number, self.shape)
+
+    def load(self, workers: int, device: str) -> Iterator[Tensor]:
+        """Yield the batches in order, on a device; ``workers`` processes work ahead."""
+        pin = workers > 0 and device != "cpu"
+        loader = DataLoader(self, batch_size=None, num_workers=workers, pin_memory=pin)
+        for frames in loader:
+            yield frames.to(device, non_blocking=pin)
 
 
 def _crop(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from nvc_errors import DamagedInputError, OutputError, UsageError
 from nvc_models.families import FAMILIES, family_from_preset
 from nvc_models.training import checkpoint as ckpt
-from nvc_models.training.data import BatchShape, PackedClips, SequenceSampler
+from nvc_models.training.data import BatchShape, PackedClips, SequenceSampler, StepBatches
 from nvc_models.training.losses import StepResult
 from nvc_models.training.schedule import Schedule
 from nvc_models.training.stage import Stage
@@ -42,6 +42,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 class TrainOptions:
     """Where to run, how often to save (seconds) and to log (steps).
 
+    ``workers``: processes that prepare batches ahead; 0: none, in turn with the steps.
     ``keep_freed_memory`` changes the allocator of the whole process, see
     :func:`keep_freed_memory`.
     """
@@ -53,6 +54,7 @@ class TrainOptions:
     log_every: int = 20
     stop_after_steps: int | None = None
     keep_freed_memory: bool = True
+    workers: int = 0
 
 
 def keep_freed_memory() -> None:
@@ -232,11 +234,15 @@ class Trainer:
     def _run_stage(self, stage: Stage, left: int | None) -> int | None:
         sampler = SequenceSampler(self.data, photo_share=stage.photo_share, seed=self.schedule.seed)
         shape = BatchShape(stage.batch, stage.frames, stage.crop)
+        steps = stage.steps - self.step if left is None else min(stage.steps - self.step, left)
+        batches = StepBatches(sampler, shape, self.total_steps, steps)
         last_save = time.monotonic()
         sums: dict[str, float] = {}
         since, started = 0, time.monotonic()
-        while self.step < stage.steps and left != 0 and not self._stop.is_set():
-            result = self._train_step(stage, sampler, shape)
+        for frames in batches.load(self.options.workers, self.options.device):
+            if self._stop.is_set():
+                break
+            result = self._train_step(stage, frames)
             self.step += 1
             self.total_steps += 1
             left = None if left is None else left - 1
@@ -254,10 +260,9 @@ class Trainer:
         self.save()
         return left
 
-    def _train_step(self, stage: Stage, sampler: SequenceSampler, shape: BatchShape) -> StepResult:
+    def _train_step(self, stage: Stage, frames: Tensor) -> StepResult:
         assert self.optimizer is not None
         torch.manual_seed(self.schedule.seed * 1_000_003 + self.total_steps)
-        frames = sampler.batch(self.total_steps, shape).to(self.options.device)
         rate = self._learning_rate(stage)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
