@@ -88,29 +88,24 @@ def runtime_facts(engine: Engine) -> dict[str, Any]:
 
 
 def _open_tf32(spec: EngineSpec) -> Engine:
+    import torch
+
     from nvc_engines.torch import TorchEngine, full_precision_switches
 
     lowered = {"ieee": "tf32", False: True}
+    convolutions = (torch.backends.cudnn, getattr(torch.backends.cudnn, "conv", None))
 
     class Tf32Engine(TorchEngine):
-        """PyTorch with TF32 for convolutions and matrix products."""
+        """PyTorch with TF32 for convolutions; codecs have no matrix products."""
 
         def precision_switches(self) -> list[tuple[Any, str, Any]]:
-            """Return the switches with TF32 on; those of CPU kernels have no such value."""
-            host = _host_switches()
+            """Return the switches of full precision but for cuDNN's convolutions."""
             return [
-                (owner, name, value if any(owner is other for other in host) else lowered[value])
+                (owner, name, lowered[value] if owner in convolutions else value)
                 for owner, name, value in full_precision_switches()
             ]
 
     return Tf32Engine(spec)
-
-
-def _host_switches() -> list[Any]:
-    import torch
-
-    kernels = getattr(torch.backends, "mkldnn", None)
-    return [getattr(kernels, part, None) for part in ("conv", "matmul")]
 
 
 def _open_foreign(spec: EngineSpec, engines_dir: Path) -> Engine:
