@@ -11,7 +11,9 @@ import gpu_report
 import pytest
 from block_codec import moving_frames, video_info
 from gpu_reports import load_prepared, open_reported
+from plan_stand_in import stand_in
 
+from nvc_engines import open_engine
 from nvc_errors import EngineUnavailableError, UsageError
 from nvc_runtime.bundle import DEFAULT_BUNDLE
 from nvc_runtime.video import open_writer
@@ -117,3 +119,11 @@ def test_tf32_needs_a_gpu() -> None:
         pytest.skip("there is a GPU")
     with pytest.raises(EngineUnavailableError, match="CUDA"):
         open_reported("torch:cuda+tf32", "block")
+
+
+def test_plans_may_run_on_another_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in("tensorrt-rtx", monkeypatch):
+        with pytest.raises(EngineUnavailableError, match="compute capability"):
+            open_engine("tensorrt-rtx:a100", engines_dir=tmp_path)
+        with open_reported("tensorrt-rtx:a100@default", "block", tmp_path) as engine:
+            assert engine.info.device_name == "NVIDIA GeForce RTX 2080"
