@@ -28,7 +28,7 @@ class CompiledEngine(Engine):
     """Runs plans from ``engines_dir``; tensors are torch tensors in device memory.
 
     ``library`` is the module ``tensorrt_rtx`` or ``tensorrt``. Subclasses may override
-    ``create_context`` and ``close``.
+    ``check_device``, ``create_context`` and ``close``.
     """
 
     def __init__(
@@ -44,12 +44,7 @@ class CompiledEngine(Engine):
             self.buffers = CudaBuffers()
         except EngineUnavailableError as error:
             raise EngineUnavailableError(f"{spec} cannot run here: {reason_of(error)}") from error
-        if tuple(self.buffers.capability) != self.gpu.capability:
-            raise EngineUnavailableError(
-                f"{spec} is for compute capability {_dotted(self.gpu.capability)}, but this "
-                f"machine's {self.buffers.device_name} has {_dotted(self.buffers.capability)}; "
-                "name the GPU of this machine"
-            )
+        self.check_device()
         self.library = library
         self.engines_dir = engines_dir
         self._log = _log_of(library)
@@ -61,6 +56,15 @@ class CompiledEngine(Engine):
             device_name=self.buffers.device_name,
             flags={"tf32": "off", **flags},
         )
+
+    def check_device(self) -> None:
+        """Raise ``EngineUnavailableError`` unless this machine's GPU is of the spec's kind."""
+        if tuple(self.buffers.capability) != self.gpu.capability:
+            raise EngineUnavailableError(
+                f"{self.gpu.name} is of compute capability {_dotted(self.gpu.capability)}, but "
+                f"this machine's {self.buffers.device_name} has "
+                f"{_dotted(self.buffers.capability)}; name the GPU of this machine"
+            )
 
     def load(self, source: GraphSource, shapes: Mapping[str, Shape]) -> Graph:
         """See ``Engine.load``. A plan is read once; every set of shapes has its own context."""

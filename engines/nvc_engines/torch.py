@@ -94,13 +94,17 @@ class TorchEngine(Engine):
         """Drop the programs and their weights."""
         self._programs = None
 
+    def precision_switches(self) -> list[tuple[Any, str, Any]]:
+        """Return the switches of precision and what they are held at: full precision."""
+        return full_precision_switches()
+
     @contextmanager
     def switches(self) -> Iterator[None]:
         """Hold torch's process-wide switches where this engine needs them."""
         wanted: list[tuple[Any, str, Any]] = [
             (torch.backends.cudnn, "benchmark", False),
             (torch.backends.cudnn, "deterministic", True),
-            *full_precision_switches(),
+            *self.precision_switches(),
         ]
         with _SWITCHES_LOCK, torch.inference_mode():
             before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
