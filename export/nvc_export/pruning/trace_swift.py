@@ -14,6 +14,12 @@ from nvc_models.ordered_latent import OrderedLatentModel
 from nvc_models.swift import Swift
 from nvc_models.swift.motion import VECTORS
 from nvc_models.swift.planes import CHANNELS
+from nvc_models.swift.vector_latent import MOTION_CHANNELS
+
+
+def _ordered_sources(name: str, latent: OrderedLatentModel) -> dict[str, int]:
+    parts = enumerate(latent.config.parts[:-1])
+    return {f"{name}_before": latent.config.channels} | {f"{name}_{i}": n for i, n in parts}
 
 
 class SwiftTrace(Trace):
@@ -27,9 +33,9 @@ class SwiftTrace(Trace):
                 "intra_spatial": spatial_source(intra.latent),
                 "moved": CHANNELS,
                 "vectors": VECTORS,
-                "motion_spatial": spatial_source(inter.motion),
-                "inter_before": inter.config.latent,
-                **{f"inter_{i}": size for i, size in enumerate(inter.latent.config.parts[:-1])},
+                "vectors_before": MOTION_CHANNELS,
+                **_ordered_sources("motion", inter.motion),
+                **_ordered_sources("inter", inter.latent),
             }
         )
         self.codec = codec
@@ -57,18 +63,20 @@ class SwiftTrace(Trace):
             intra.synthesis(self.enter("intra", side // 16), bias, *thresholds),
             *self.entropy_model("intra", intra.latent, side, []),
             inter.analysis(frame, moved),
-            *self._ordered(inter.latent, side, [inter.context(moved), vectors]),
-            *self.entropy_model("motion", inter.motion, side, [vectors]),
+            *self._ordered("inter", inter.latent, side, [inter.context(moved), vectors]),
+            *self._ordered("motion", inter.motion, side, [self.enter("vectors_before", side // 32)]),
         ]
 
-    def _ordered(self, latent: OrderedLatentModel, side: int, priors: list[Tensor]) -> list[Tensor]:
-        """Pass through the entropy model of the difference; parts come from their sources."""
-        small = side // 16
-        before = self.enter("inter_before", small)
+    def _ordered(
+        self, name: str, latent: OrderedLatentModel, side: int, priors: list[Tensor]
+    ) -> list[Tensor]:
+        """Pass through an entropy model in parts, which come from their sources."""
+        small = priors[0].shape[-1]
+        before = self.enter(f"{name}_before", small)
         z = before.new_zeros(1, latent.config.hyper_channels, side // 64, side // 64)
         features = latent.start(z, before, *priors)
         outputs = [latent.hyper_analysis(before), latent.scale_index(0, features)]
         for part in range(len(latent.config.parts) - 1):
-            features = latent.update(part, features, self.enter(f"inter_{part}", small))
+            features = latent.update(part, features, self.enter(f"{name}_{part}", small))
             outputs.append(latent.scale_index(part + 1, features))
         return outputs

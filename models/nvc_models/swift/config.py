@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -133,16 +133,7 @@ SWIFT_S = SwiftConfig(
 SWIFT_M = SwiftConfig(
     name="swift-m",
     intra=SWIFT_S.intra,
-    inter=InterConfig(
-        groups=(6, 14, 28, 44),
-        hyper=48,
-        entropy_width=128,
-        motion_hyper=16,
-        motion_width=96,
-        taps=6,
-        overlap=True,
-        shifts=((1, 3), (3, 7), (5, 1), (7, 5)),
-    ),
+    inter=replace(SWIFT_S.inter, taps=6, overlap=True),
 )
 
 PRESETS = {c.name: c for c in (SWIFT_S, SWIFT_M)}
