@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from nvc_calib import PositionCoder, encode_levels
 from nvc_calib.boundaries import Boundaries, flatten_index
 from nvc_errors import NvcError, UsageError
-from nvc_models.latent import LEVELS
+from nvc_models.levels import LEVELS
 from nvc_models.training import checkpoint
 from nvc_models.training.data import PackedClips
 from nvc_models.training.schedule import Schedule

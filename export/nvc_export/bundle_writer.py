@@ -22,7 +22,8 @@ from nvc_errors import OutputError, UsageError
 from nvc_export.onnx_export import export_graph
 from nvc_export.tables import arrays_from_tables, tables_from_codec
 from nvc_models.graph import CodecGraph, CodecGraphs
-from nvc_models.latent import LEVELS, QUALITIES
+from nvc_models.latent import QUALITIES
+from nvc_models.levels import LEVELS
 from nvc_runtime.bundle import Bundle, Defaults
 from nvc_runtime.video.target import output_errors, temporary_beside
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nvc_models.blocks import BlockStyle, SeparableBlock, conv1x1, conv3x3, zero_init
-from nvc_models.symbol_shape import LEVELS, SymbolShape
+from nvc_models.levels import LEVELS
+from nvc_models.symbol_shape import SymbolShape
 
 QUALITIES = 64
 INDEX_CENTRE = 16.0

@@ -136,7 +136,7 @@ def scale_step(name: str, section: str, tables: str) -> dict[str, str]:
 def latent_steps(
     prefix: str, prior_graph: str, hyper: str, section: str, tables: str = SCALE_TABLES
 ) -> list[dict[str, str]]:
-    """Coding steps of one latent: hyperlatent, part 0, part 1; ``tables`` are those of the parts."""
+    """Coding steps of one latent: hyperlatent, part 0, part 1, these with ``tables``."""
     steps = [factorized_step(prefix, hyper), {"run": prior_graph}]
     for part in (0, 1):
         if part:

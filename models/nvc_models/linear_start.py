@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from nvc_models.latent import (
     INDEX_CENTRE,
     INDEX_GAIN,
-    LEVELS,
     LatentCoding,
     LatentModel,
     LatentQuantizer,
 )
 from nvc_models.lean_latent import LeanLatentModel
+from nvc_models.levels import LEVELS
 from nvc_models.ordered_latent import OrderedLatentModel
 
 QUIET_HYPERLATENT = 0.2

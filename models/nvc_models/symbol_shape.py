@@ -12,9 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nvc_calib.levels import ScaleLevels
+from nvc_models.levels import LEVELS
 
-LEVELS = ScaleLevels()
 MAGNITUDES = 8
 """Magnitudes 0 to 6, and all above, have a correction each."""
 

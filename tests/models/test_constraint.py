@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nvc_models.families import FAMILIES
-from nvc_models.latent import LEVELS
+from nvc_models.levels import LEVELS
 from nvc_models.training.constraint import boundary_energy, constraint_loss
 from nvc_models.training.stage import Stage
 

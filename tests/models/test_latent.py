@@ -15,7 +15,6 @@ from torch import Tensor
 from nvc_calib import ScaleLevels
 from nvc_models.blocks import BlockStyle
 from nvc_models.latent import (
-    LEVELS,
     QUALITIES,
     FactorizedPrior,
     LatentCoding,
@@ -31,6 +30,7 @@ from nvc_models.latent import (
     spread_part_0,
 )
 from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
+from nvc_models.levels import LEVELS
 
 MODELS = ("paper, conv", "paper, separable", "lean", "lean, step", "lean, threshold")
 

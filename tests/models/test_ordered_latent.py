@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nvc_models.latent import LEVELS, laplace_bits
+from nvc_models.latent import laplace_bits
 from nvc_models.latent_graphs import LATENT_STRIDE
+from nvc_models.levels import LEVELS
 from nvc_models.linear_start import start_ordered_scales
 from nvc_models.ordered_latent import MAX_SEEN, OrderedLatentConfig, OrderedLatentModel, magnitudes
 from nvc_models.ordered_latent_graphs import (

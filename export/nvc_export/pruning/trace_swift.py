@@ -58,13 +58,14 @@ class SwiftTrace(Trace):
         thresholds = intra.thresholds(frame.new_zeros(1))
         moved = self.enter("moved", side // 8)
         vectors = self.enter("vectors", side // 16)
+        vectors_before = self.enter("vectors_before", side // 32)
         return [
             intra.analysis(frame),
             intra.synthesis(self.enter("intra", side // 16), bias, *thresholds),
             *self.entropy_model("intra", intra.latent, side, []),
             inter.analysis(frame, moved),
             *self._ordered("inter", inter.latent, side, [inter.context(moved), vectors]),
-            *self._ordered("motion", inter.motion, side, [self.enter("vectors_before", side // 32)]),
+            *self._ordered("motion", inter.motion, side, [vectors_before]),
         ]
 
     def _ordered(

@@ -34,7 +34,6 @@ from nvc_models.swift.planes import (
     rgb_from_planes,
 )
 from nvc_models.swift.shrink import Shrinkage, Thresholds
-
 from nvc_models.swift.vector_latent import MOTION_CHANNELS, VECTOR_STRIDE, VectorLatentModel
 from nvc_models.widths import resize_layers
 
@@ -251,9 +250,7 @@ class InterModel(nn.Module):
         """Return what an inter frame finds after an intra or sync frame (B, 3, H, W)."""
         b, _, h, w = frame.shape
         no_vectors = frame.new_zeros(b, MOTION_CHANNELS, h // VECTOR_STRIDE, w // VECTOR_STRIDE)
-        no_symbols = frame.new_zeros(
-            b, self.config.latent, h // LATENT_STRIDE, w // LATENT_STRIDE
-        )
+        no_symbols = frame.new_zeros(b, self.config.latent, h // LATENT_STRIDE, w // LATENT_STRIDE)
         return Reference(*planes_from_rgb(frame), no_vectors, no_vectors, no_symbols)
 
     def forward(

@@ -33,7 +33,7 @@ class IntraConfig:
 
 @dataclass(frozen=True)
 class InterConfig:
-    """Inter model: of every block of 8x8 pixels coefficients are coded in ``groups``, by their number.
+    """Inter model: coefficients of every block of 8x8 pixels are coded in groups of these sizes.
 
     ``motion_hyper`` and ``motion_width``: hyperlatent and entropy network of the motion vectors.
     ``taps`` and ``overlap``: see :class:`nvc_models.swift.motion.Compensation`. ``shifts``: of the

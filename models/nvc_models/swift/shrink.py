@@ -38,7 +38,7 @@ def shifted_dct(shift: tuple[int, int]) -> Tensor:
 
 
 class Shrinkage(nn.Module):
-    """Filters the luma of blocks, with ``S`` shifts. Samples outside of the picture take no part."""
+    """Filters luma in blocks, with ``S`` shifts. Samples outside of the picture take no part."""
 
     def __init__(self, shifts: Shifts) -> None:
         super().__init__()

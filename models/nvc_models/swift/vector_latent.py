@@ -79,7 +79,9 @@ class VectorLatentModel(OrderedLatentModel):
 
     def __init__(self, hyper_channels: int, width: int) -> None:
         super().__init__(
-            OrderedLatentConfig(MOTION_CHANNELS, hyper_channels, SIZES, (MOTION_CHANNELS,), width, halvings=1)
+            OrderedLatentConfig(
+                MOTION_CHANNELS, hyper_channels, SIZES, (MOTION_CHANNELS,), width, halvings=1
+            )
         )
         order = torch.tensor([4 * c + place for part in PARTS for c, place in part])
         there = torch.eye(MOTION_CHANNELS)[order]

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
 from nvc_models.latent_graphs import (
     LATENT_STRIDE,
+    SCALE_TABLES,
     Decoded,
     PriorGraph,
     decoded_from,
     latent_graphs,
     latent_shapes,
-    SCALE_TABLES,
     latent_steps,
     prior_outputs,
 )

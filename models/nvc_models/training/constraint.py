@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nvc_models.latent import LEVELS
+from nvc_models.levels import LEVELS
 
 DEVIATION = 1.0
 """The paper's delta, in levels."""

@@ -219,9 +219,7 @@ class SequenceSampler:
 class StepBatches(Dataset[Tensor]):
     """The batches of ``count`` steps from ``first`` on, for a loader with worker processes."""
 
-    def __init__(
-        self, sampler: SequenceSampler, shape: BatchShape, first: int, count: int
-    ) -> None:
+    def __init__(self, sampler: SequenceSampler, shape: BatchShape, first: int, count: int) -> None:
         self.sampler, self.shape, self.first, self.count = sampler, shape, first, count
 
     def __len__(self) -> int:

@@ -1,0 +1,5 @@
+"""The scale levels of every codec family."""
+
+from nvc_calib.levels import ScaleLevels
+
+LEVELS = ScaleLevels()
