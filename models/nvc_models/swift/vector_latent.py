@@ -2,9 +2,9 @@
 
 A vector that is off by an eighth of a pixel blurs what it moves, so vectors are coded as the search
 found them, in quarter pixels, and what is foretold of them is rounded. A rounding must be the same
-on every platform: the networks, which are not, only tell scales, as everywhere. Vectors are foretold
-from vectors by sums with weights in 64ths, which float32 holds without an error in any order of
-summation.
+on every platform: the networks, which are not, only tell scales, as everywhere. Vectors are
+foretold from vectors by sums with weights in 64ths, which float32 holds without an error in any
+order of summation.
 
 Vectors are coded at 1/32, four positions of 1/16 in one, in parts: those of one position, of that
 opposite to it, of the other two, which have neighbours known on all sides; then how the vectors of
