@@ -138,6 +138,8 @@ class Positions:
         index = lines.int() + _inside(x, width).int()
         flat = plane.flatten(2)
         places = index.reshape(b, 1, -1)
+        if plane.is_cuda:  # 32 bits serve exported graphs; PyTorch on a GPU ran with 64 only
+            places = places.long()
         if flat.shape[1] > 1:
             places = places.expand(-1, flat.shape[1], -1)
         return torch.gather(flat, 2, places).view(b, -1, len(rows), len(columns), h, w)
