@@ -6,7 +6,8 @@ Every codec gets the same frames and an intra frame every --keyint frames; --bun
 Bits are those of the file on disk: for bundles with header, checks, calibration and index, for x264
 and x265 (preset medium, with its default structure and with tune=zerolatency) the elementary
 stream. Quality is measured on 8-bit RGB and averaged over frames. Writes OUT.json, OUT.md, and
-OUT-CLIP.svg and OUT-mean.svg. --cache keeps the points of x264 and x265.
+OUT-CLIP.svg and OUT-mean.svg. --cache keeps the points of x264 and x265; --known takes points of
+bundles from earlier reports, where bundle, clip, frames and --keyint are the same.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from rate_distortion import (
     mean_curve,
     neural_point,
 )
-from rate_distortion.curves import METRICS
+from rate_distortion.curves import METRICS, point_from_json
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import NvcError, UsageError
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--crf", type=_numbers, default=[19, 23, 27, 31, 35, 39, 43], help="default: 19,23,...,43")
     add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
     add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
+    add("--known", type=Path, action="append", default=[], help="earlier report, may be repeated")
     return parser
 
 
@@ -89,10 +91,11 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list
         raise UsageError(f"bundles must have different names; found {[b.name for b in bundles]}")
     metrics = METRICS if options.ms_ssim else METRICS[:1]
     curves: dict[str, list[Curve]] = {}
+    known = _known_points(options)
     with open_engine(options.engine) as engine:
         for clip in options.clip:
             curves[clip.stem] = [
-                *(_neural_curve(bundle, engine, clip, options) for bundle in bundles),
+                *(_neural_curve(bundle, engine, clip, options, known) for bundle in bundles),
                 *(_reference_curve(codec, clip, options) for codec in REFERENCE_CODECS),
             ]
     if len(names) > 1:
@@ -122,9 +125,37 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list
     return result, curves
 
 
-def _neural_curve(bundle: Bundle, engine: Engine, clip: Path, options: argparse.Namespace) -> Curve:
+Known = dict[tuple[str, str, float], Point]
+"""Points by digest of the bundle, clip and quality."""
+
+
+def _known_points(options: argparse.Namespace) -> Known:
+    """Points of the reports that were measured on as many frames, and with MS-SSIM if asked for."""
+    known: Known = {}
+    for path in options.known:
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            if (report["frames"], report["keyint"]) != (options.frames, options.keyint):
+                continue
+            for bundle in report["bundles"]:
+                for clip, found in report["clips"].items():
+                    for data in found["curves"][bundle["name"]]:
+                        point = point_from_json(data)
+                        if point.ms_ssim is not None or not options.ms_ssim:
+                            known[bundle["digest"], clip, point.setting] = point
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path}: no report of rd_curves.py: {error!r}") from error
+    return known
+
+
+def _neural_curve(
+    bundle: Bundle, engine: Engine, clip: Path, options: argparse.Namespace, known: Known
+) -> Curve:
     points = []
     for quality in options.qualities:
+        if point := known.get((bundle.digest.hex(), clip.stem, quality)):
+            points.append(point)
+            continue
         settings = EncoderSettings(quality=quality, keyint=options.keyint)
         point = neural_point(
             bundle,

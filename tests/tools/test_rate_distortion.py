@@ -194,6 +194,16 @@ def test_tool(
     again = json.loads((tmp_path / "results" / "rate-0.1.json").read_text())
     assert again["clips"] == result["clips"]
 
+    monkeypatch.setattr(rd_curves, "neural_point", refuse)
+    report = str(tmp_path / "results" / "rate-0.1.json")
+    assert rd_curves.main([*given, "--known", report]) == 0
+    again = json.loads((tmp_path / "results" / "rate-0.1.json").read_text())
+    assert again["clips"] == result["clips"]
+    with pytest.raises(AssertionError):
+        rd_curves.main([*given, "--known", report, "--qualities", "0,2"])
+    (tmp_path / "other.json").write_text("[]")
+    assert rd_curves.main([*given, "--known", str(tmp_path / "other.json")]) == 2
+
 
 def test_tool_refuses_bundles_of_one_name(
     clip: Path, block_bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
