@@ -46,6 +46,7 @@ def counted_by_hand() -> CodecGraphs:
         tensors={"frame": TensorShape(3, 1), "x": TensorShape(8, 2), "y": TensorShape(8, 2)},
         quality_vectors={},
         factorized={},
+        shapes={},
         programs={"intra": program, "inter": program},
     )
 

@@ -291,6 +291,8 @@ def test_bits_of_hard_rounding_are_those_of_the_levels_a_coder_uses(kind: str) -
         whole = torch.round(symbols).double().numpy()
         level = np.minimum(np.floor(index.double().numpy()) + 0.5, LEVELS.index_max)
         expected += symbol_bits(whole, level).sum((1, 2, 3))
+        if model.shape is not None:
+            expected += model.shape.bits(symbols, index).sum((1, 2, 3)).numpy()
     np.testing.assert_allclose(coded.bits.numpy(), expected, rtol=1e-3)
 
 
@@ -305,8 +307,9 @@ def test_noise_is_drawn_only_while_training() -> None:
 @pytest.mark.parametrize("kind", ["paper, separable", "lean", "lean, step"])
 def test_every_parameter_of_the_entropy_model_learns(kind: str) -> None:
     model = latent_model(kind, priors=2).train()
-    coded = model(latent(), torch.randn(2, 2, 8, 8), rounding="noise")
-    loss = coded.bits.mean() + coded.hyper_bits.mean() + coded.y_hat.square().mean()
-    loss.backward()
+    for rounding in ("noise", "hard"):
+        coded = model(latent(), torch.randn(2, 2, 8, 8), rounding=rounding)
+        loss = coded.bits.mean() + coded.hyper_bits.mean() + coded.y_hat.square().mean()
+        loss.backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []

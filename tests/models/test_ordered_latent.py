@@ -21,6 +21,7 @@ from nvc_models.ordered_latent_graphs import (
     part_names,
     start_graph,
 )
+from nvc_models.symbol_shape import LEVELS
 
 PARTS = (2, 4, 6)
 SKIP_LEVEL = 9
@@ -139,7 +140,9 @@ def test_bits_are_those_of_the_levels_that_a_coder_uses() -> None:
     model, (y, before, prior) = random_model(), random_input()
     coded = model(y, before, prior, rounding="hard")
     levels = (coded.index.floor() + 0.5).clamp(max=LEVELS.index_max)
-    torch.testing.assert_close(coded.bits, laplace_bits(coded.y_hat, levels).sum((1, 2, 3)))
+    assert model.shape is not None
+    bits = laplace_bits(coded.y_hat, levels) + model.shape.bits(coded.y_hat, coded.index)
+    torch.testing.assert_close(coded.bits, bits.sum((1, 2, 3)))
     z = torch.round(model.hyper_analysis(y))
     torch.testing.assert_close(coded.hyper_bits, model.factorized.bits(z).sum((1, 2, 3)))
 

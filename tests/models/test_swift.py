@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_codec import TINY_SWIFT, moving_picture, random_codec
+from tiny_codec import TINY_SWIFT, TINY_SWIFT_M, moving_picture, random_codec
 from torch import Tensor
 from torch.nn import functional as F
 from torch_program import carried, run_program
@@ -20,24 +20,27 @@ from nvc_models.swift.initialize import initialize_inter, initialize_intra
 from nvc_models.swift.planes import CHANNELS, blocks_from_planes, planes_from_rgb
 
 QUALITY = torch.tensor([40.0])
+BOTH = pytest.mark.parametrize("tiny", [TINY_SWIFT, TINY_SWIFT_M], ids=lambda config: config.name)
 
 
 def psnr_db(a: Tensor, b: Tensor) -> float:
     return float(-10 * torch.log10((a - b).square().mean()))
 
 
+@BOTH
 @pytest.mark.parametrize("rounding", ["noise", "hard"])
 @torch.no_grad()
-def test_shapes_of_a_coded_sequence(rounding: str) -> None:
-    codec = random_codec(TINY_SWIFT)
+def test_shapes_of_a_coded_sequence(rounding: str, tiny: SwiftConfig) -> None:
+    codec = random_codec(tiny)
     frames = moving_picture(3, 64, 128)[:, None]
     intra = codec.intra(frames[0], QUALITY, rounding=rounding)
     assert intra.frame.shape == (1, 3, 64, 128)
     reference = codec.inter.reference_from_intra(intra.frame)
-    assert not reference.vectors.any()
-    assert not reference.symbols.any()
+    for nothing in (reference.vectors, reference.vector_symbols, reference.symbols):
+        assert not nothing.any()
     shapes = [t.shape for t in vars(reference).values()]
-    assert shapes == [(1, 1, 64, 128), (1, 2, 32, 64), (1, 8, 4, 8), (1, 16, 4, 8)]
+    assert shapes[:2] == [(1, 1, 64, 128), (1, 2, 32, 64)]
+    assert shapes[2:] == [(1, 32, 2, 4), (1, 32, 2, 4), (1, tiny.inter.latent, 4, 8)]
     for frame in frames[1:]:
         result = codec.inter(frame, reference, QUALITY, rounding=rounding)
         reference = result.reference
@@ -48,27 +51,34 @@ def test_shapes_of_a_coded_sequence(rounding: str) -> None:
         assert torch.isfinite(result.motion.bits).all()
 
 
-def test_every_parameter_is_trained() -> None:
-    codec = random_codec(TINY_SWIFT).train()
+@BOTH
+@pytest.mark.parametrize("rounding", ["noise", "hard"])
+def test_every_parameter_is_trained_shapes_of_symbols_by_what_is_rounded(
+    rounding: str, tiny: SwiftConfig
+) -> None:
+    codec = random_codec(tiny).train()
     frames = moving_picture(3, 64, 64)[:, None]
-    intra = codec.intra(frames[0], QUALITY, rounding="noise")
+    intra = codec.intra(frames[0], QUALITY, rounding=rounding)
     reference = codec.inter.reference_from_intra(intra.frame.clamp(0, 1))
     results = [intra]
     for frame in frames[1:]:
-        results.append(codec.inter(frame, reference, QUALITY, rounding="noise"))
+        results.append(codec.inter(frame, reference, QUALITY, rounding=rounding))
         reference = results[-1].reference
     coded = [r.latent for r in results] + [r.motion for r in results[1:]]
     loss = sum(r.frame.square().mean() for r in results)
     loss = loss + sum((c.bits + c.hyper_bits).mean() for c in coded)
     loss.backward()
     silent = [n for n, p in codec.named_parameters() if p.grad is None or not p.grad.any()]
-    assert silent == []
+    shapes = [n for n, _ in codec.named_parameters() if n.endswith("shape.log_factor")]
+    assert len(shapes) == 3
+    assert silent == (shapes if rounding == "noise" else [])
 
 
+@BOTH
 @torch.no_grad()
-def test_analytic_start_reconstructs_and_copies() -> None:
+def test_analytic_start_reconstructs_and_copies(tiny: SwiftConfig) -> None:
     frames = moving_picture(5, 128, 128)
-    codec = Swift(TINY_SWIFT).eval()
+    codec = Swift(tiny).eval()
     initialize_intra(codec.intra, frames)
     initialize_inter(codec.inter, frames[1:], frames[:-1])
     quality = torch.full((4,), 63.0)
@@ -81,22 +91,23 @@ def test_analytic_start_reconstructs_and_copies() -> None:
     assert not still.reference.vectors.any()
 
 
+@BOTH
 @torch.no_grad()
-def test_graphs_run_as_a_program_says_give_what_the_models_give() -> None:
-    codec, frames = random_codec(TINY_SWIFT), moving_picture(4, 64, 128)[:, None]
+def test_graphs_run_as_a_program_says_give_what_the_models_give(tiny: SwiftConfig) -> None:
+    codec, frames = random_codec(tiny), moving_picture(4, 64, 128)[:, None]
     graphs = graphs_from_model(codec)
     quality = int(QUALITY)
     tensors = run_program(graphs, "intra", quality, {"frame": frames[0]})
     intra = codec.intra(frames[0], QUALITY, rounding="hard")
     torch.testing.assert_close(tensors["decoded"].clamp(0.0, 1.0), intra.frame)
-    parts = [f"inter_{i}" for i in range(len(TINY_SWIFT.inter.parts))]
+    parts = [f"inter_{i}" for i in range(len(tiny.inter.parts))]
     # Planes of a program may hold colours that no frame has: a frame is clamped in RGB.
     planes = {name: tensors[name] for name in ("luma", "chroma")}
     expected, program = replace(codec.inter.reference_from_intra(intra.frame), **planes), "intra"
     for frame in frames[1:]:
         found = carried(graphs, program, tensors)
         symbols = torch.cat([found[f"ref_{name}"] for name in parts], 1)
-        names = ("ref_luma", "ref_chroma", "ref_vectors")
+        names = ("ref_luma", "ref_chroma", "ref_vectors", "ref_vector_symbols")
         reference = Reference(*(found[name] for name in names), symbols)
         torch.testing.assert_close(vars(reference), vars(expected))
         tensors = run_program(graphs, program := "inter", quality, {"frame": frame} | found)
@@ -107,6 +118,9 @@ def test_graphs_run_as_a_program_says_give_what_the_models_give() -> None:
         assert torch.equal(symbols, result.latent.y_hat)
         indices = torch.cat([tensors[f"{name}_index"] for name in parts], 1)
         torch.testing.assert_close(indices, result.latent.index)
+        assert tensors["vector_symbols"].any()
+        assert torch.equal(tensors["vector_symbols"], result.motion.symbols)
+        assert torch.equal(tensors["vectors"], result.motion.y_hat)
         torch.testing.assert_close(tensors["decoded"].clamp(0.0, 1.0), result.frame)
         expected = result.reference
 
@@ -131,13 +145,10 @@ def test_symbols_before_change_scales_and_nothing_else() -> None:
     assert torch.equal(other.reference.symbols, plain.reference.symbols)
 
 
-CONFIGS = pytest.mark.parametrize(
-    "config", [TINY_SWIFT.inter, *(p.inter for p in PRESETS.values()), InterConfig(5, 2, 4, 8)]
+@pytest.mark.parametrize(
+    "config", [c.inter for c in (TINY_SWIFT, TINY_SWIFT_M, *PRESETS.values())], ids=str
 )
-
-
-@CONFIGS
-def test_a_latent_holds_the_coefficients_of_four_blocks_the_low_ones_first(
+def test_a_latent_holds_the_coefficients_of_four_blocks_group_by_group(
     config: InterConfig,
 ) -> None:
     channels = config.channels()
@@ -147,14 +158,16 @@ def test_a_latent_holds_the_coefficients_of_four_blocks_the_low_ones_first(
     ends = [sum(config.parts[: i + 1]) for i in range(len(config.parts))]
     parts = [channels[end - size : end] for end, size in zip(ends, config.parts, strict=True)]
     corners = ({(0, 0), (1, 1)}, {(0, 1), (1, 0)})
+    starts = [sum(config.groups[:i]) for i in range(len(config.groups))]
     for number, part in enumerate(parts):
-        assert {c < config.low for c, _, _ in part} <= {number < 2}
-        assert {(y, x) for _, y, x in part} <= corners[number % 2]
+        first, count = starts[number // 2], config.groups[number // 2]
+        assert {c for c, _, _ in part} == set(range(first, first + count))
+        assert {(y, x) for _, y, x in part} == corners[number % 2]
 
 
 @torch.no_grad()
 def test_all_coefficients_give_the_frame_back_each_in_its_channel() -> None:
-    model = InterModel(InterConfig(CHANNELS, 8, 4, 8)).eval()
+    model = InterModel(InterConfig((8, CHANNELS - 8), 4, 8)).eval()
     before, frame = torch.rand(2, 1, 3, 64, 64)
     initialize_inter(model, frame, before)
     moved = torch.rand(1, CHANNELS, 8, 8) - 0.5
@@ -174,6 +187,11 @@ def test_all_coefficients_give_the_frame_back_each_in_its_channel() -> None:
 def test_configurations_survive_json(name: str) -> None:
     data = json.loads(json.dumps(preset(name).to_json()))
     assert SwiftConfig.from_json(data) == preset(name)
+
+
+def test_a_configuration_without_defaults_survives_json() -> None:
+    data = json.loads(json.dumps(TINY_SWIFT_M.to_json()))
+    assert SwiftConfig.from_json(data) == TINY_SWIFT_M
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:

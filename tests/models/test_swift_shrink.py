@@ -10,12 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nvc_models.latent import QUALITIES
+from nvc_models.swift.config import SHIFTS
+from nvc_models.swift.dct import dct
 from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA
-from nvc_models.swift.shrink import SHIFTS, Shrinkage, Thresholds, dct, shifted_dct
+from nvc_models.swift.shrink import Shifts, Shrinkage, Thresholds, shifted_dct
 
 WIDTH, HEIGHT = 64, 48
 COARSE = torch.tensor([0.0])
-SHIFT = pytest.mark.parametrize("shift", SHIFTS, ids=str)
+THREE = ((0, 4), (4, 0), (4, 4))
+SHIFT = pytest.mark.parametrize("shift", SHIFTS + THREE, ids=str)
+HOW_MANY = pytest.mark.parametrize("shifts", [SHIFTS[:1], SHIFTS, THREE], ids=len)
 
 
 def blocks_of(luma: Tensor) -> Tensor:
@@ -28,7 +32,7 @@ def filtered(luma: Tensor, quality: Tensor = COARSE) -> Tensor:
     """Luma (1, 1, H, W) as the filter leaves it at its start."""
     chroma = torch.zeros(1, CHANNELS - LUMA, *(n // BLOCK for n in luma.shape[-2:]))
     blocks = torch.cat((blocks_of(luma), chroma), 1)
-    return F.pixel_shuffle(Shrinkage()(blocks, *Thresholds()(quality))[:, :LUMA], BLOCK)
+    return F.pixel_shuffle(Shrinkage(SHIFTS)(blocks, *Thresholds(SHIFTS)(quality))[:, :LUMA], BLOCK)
 
 
 def smooth() -> Tensor:
@@ -79,9 +83,11 @@ def test_a_kernel_transforms_the_blocks_that_lie_across_others(shift: tuple[int,
 @SHIFT
 @torch.no_grad()
 def test_the_way_back_inverts_a_shift_where_it_has_blocks(shift: tuple[int, int]) -> None:
-    luma, shrinkage = torch.rand(1, 1, HEIGHT, WIDTH), Shrinkage()
+    luma = torch.rand(1, 1, HEIGHT, WIDTH)
+    shifts = SHIFTS + THREE
+    shrinkage = Shrinkage(shifts)
     coefficients = shrinkage.transform(blocks_of(luma))
-    first = LUMA * SHIFTS.index(shift)
+    first = LUMA * shifts.index(shift)
     alone = torch.zeros_like(coefficients)
     alone[:, first : first + LUMA] = coefficients[:, first : first + LUMA]
     back = F.pixel_shuffle(shrinkage.back(alone), BLOCK)
@@ -94,24 +100,25 @@ def test_the_way_back_inverts_a_shift_where_it_has_blocks(shift: tuple[int, int]
 def test_without_a_gain_blocks_stay_bit_for_bit() -> None:
     blocks = torch.rand(2, CHANNELS, 3, 5) - 0.5
     energy, gain = torch.full((2, 128, 1, 1), 0.01), torch.zeros(2, 128, 1, 1)
-    assert torch.equal(Shrinkage()(blocks, energy, gain), blocks)
+    assert torch.equal(Shrinkage(SHIFTS)(blocks, energy, gain), blocks)
 
 
+@HOW_MANY
 @torch.no_grad()
-def test_chroma_and_what_no_shifted_block_covers_stay_bit_for_bit() -> None:
+def test_chroma_and_what_no_shifted_block_covers_stay_bit_for_bit(shifts: Shifts) -> None:
     blocks = torch.rand(1, CHANNELS, HEIGHT // BLOCK, WIDTH // BLOCK) - 0.5
-    found = Shrinkage()(blocks, *Thresholds()(COARSE))
+    found = Shrinkage(shifts)(blocks, *Thresholds(shifts)(COARSE))
     assert torch.equal(found[:, LUMA:], blocks[:, LUMA:])
     change = F.pixel_shuffle((found - blocks)[:, :LUMA], BLOCK)[0, 0]
     covered = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    for row, column in SHIFTS:
+    for row, column in shifts:
         covered[row : row - BLOCK, column : column - BLOCK] = True
     assert not change[~covered].any()
     assert (change[covered] != 0).float().mean() > 0.99
 
 
 def test_each_coefficient_shrinks_as_a_wiener_filter_would() -> None:
-    shrinkage, size, energy, strength = Shrinkage(), 0.3, 0.04, 0.5
+    shrinkage, size, energy, strength = Shrinkage(SHIFTS), 0.3, 0.04, 0.5
     for channel in (0, 9, 63):
         coefficients = torch.zeros(1, 2 * LUMA, 1, 1)
         coefficients[0, channel] = size
@@ -149,8 +156,9 @@ def test_thresholds_grow_with_the_quantiser() -> None:
     assert changes == sorted(changes, reverse=True)
 
 
-def test_tables_of_thresholds_are_their_forward() -> None:
-    thresholds = Thresholds()
+@HOW_MANY
+def test_tables_of_thresholds_are_their_forward(shifts: Shifts) -> None:
+    thresholds, channels = Thresholds(shifts), LUMA * len(shifts)
     with torch.no_grad():
         for parameter in thresholds.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -158,8 +166,8 @@ def test_tables_of_thresholds_are_their_forward() -> None:
         for quality in range(QUALITIES):
             found = thresholds(torch.tensor([float(quality)]))
             for table, tensor in zip(tables, found, strict=True):
-                assert tensor.shape == (1, 2 * LUMA, 1, 1)
+                assert tensor.shape == (1, channels, 1, 1)
                 assert torch.equal(table[quality], tensor[0, :, 0, 0])
-    assert all(table.shape == (QUALITIES, 2 * LUMA) for table in tables)
+    assert all(table.shape == (QUALITIES, channels) for table in tables)
     assert all(table.dtype == torch.float32 for table in tables)
     assert not any(table.requires_grad for table in tables)

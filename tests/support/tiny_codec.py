@@ -6,6 +6,7 @@ of the preset for machines without a GPU (features at 1/4, warped frame, analyti
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from nvc_models.latent import LatentQuantizer, QualityBias
 from nvc_models.swift import InterConfig as SwiftInterConfig
 from nvc_models.swift import IntraConfig as SwiftIntraConfig
 from nvc_models.swift import Swift, SwiftConfig
+from nvc_models.swift.vector_latent import WholeNumbers
+from nvc_models.symbol_shape import SymbolShape
 from nvc_models.tian2023 import InterConfig, IntraConfig, Tian2023, Tian2023Config
 
 TINY_SEPARABLE = Tian2023Config(
@@ -101,8 +104,23 @@ TINY_SWIFT = SwiftConfig(
         encoder_blocks=1,
         decoder_blocks=1,
     ),
-    inter=SwiftInterConfig(coefficients=4, low=1, hyper=4, entropy_width=32),
+    inter=SwiftInterConfig(
+        groups=(1, 3), hyper=4, entropy_width=32, motion_hyper=4, motion_width=32
+    ),
 )
+
+TINY_SWIFT_M = replace(
+    TINY_SWIFT,
+    name="tiny-swift-m",
+    inter=replace(
+        TINY_SWIFT.inter,
+        groups=(1, 2, 3),
+        taps=6,
+        overlap=True,
+        shifts=((0, 4), (4, 0), (6, 2)),
+    ),
+)
+"""What no preset needs to have all at once; not exported."""
 
 TINY = {config.name: config for config in (TINY_SEPARABLE, TINY_CONV)}
 """Tiny codecs of the Tian-2023 family."""
@@ -126,6 +144,10 @@ def random_codec(config: Any, seed: int = 0) -> Any:
                 nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would round to zero
             elif isinstance(module, QualityBias):
                 nn.init.uniform_(module.bias, -0.1, 0.1)
+            elif isinstance(module, SymbolShape):
+                nn.init.uniform_(module.log_factor, -0.3, 0.3)
+            elif isinstance(module, WholeNumbers):
+                module.weight += torch.empty_like(module.weight).uniform_(-0.03, 0.03)
     return codec.eval()
 
 
