@@ -191,6 +191,14 @@ def test_a_state_that_names_no_family_is_of_the_first(
     assert load_model(tmp_path / STATE_FILE).config == TINY["tiny-separable"]
 
 
+def test_processes_that_prepare_batches_change_nothing(
+    tmp_path: Path, data: PackedClips, whole: Path
+) -> None:
+    make(tmp_path, data, workers=2).run()
+    assert log_of(tmp_path) == log_of(whole)
+    assert_same_state(tmp_path, whole)
+
+
 def test_a_swift_codec_is_trained_and_loaded(tmp_path: Path, data: PackedClips) -> None:
     stages = (stage("intra"), stage("inter", frames=3), stage("joint", intra_weight=0.2))
     make(tmp_path, data, Schedule(TINY_SWIFT.name, 3, stages)).run()

@@ -18,6 +18,7 @@ from nvc_models.training.data import (
     BatchShape,
     PackedClips,
     SequenceSampler,
+    StepBatches,
     pack,
     read_rgb,
 )
@@ -126,6 +127,15 @@ def test_batches_are_a_function_of_seed_and_step(cache: Path) -> None:
         assert not torch.equal(batch, first.batch(step + 1, SHAPE))
     assert torch.equal(late, first.batch(9, SHAPE))
     assert not torch.equal(late, sampler(cache, seed=2).batch(9, SHAPE))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_gives_the_batches_of_its_steps_in_order(cache: Path, workers: int) -> None:
+    batches = StepBatches(sampler(cache), SHAPE, first=3, count=5)
+    found = list(batches.load(workers, "cpu"))
+    assert len(batches) == len(found) == 5
+    for step, batch in enumerate(found, start=3):
+        assert torch.equal(batch, sampler(cache).batch(step, SHAPE))
 
 
 def test_crops_are_cut_from_the_clips_and_mirrored_where_they_are_too_small(cache: Path) -> None:
