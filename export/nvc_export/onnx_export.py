@@ -17,8 +17,8 @@ from nvc_export.operators import MODULE_KEY
 from nvc_models.graph import CodecGraph, CodecGraphs
 
 OPSET = 20
-_SYMBOLS: Final = re.compile(r"(?<!_features)_(z|\d+)$")
-"""Names of tensors that hold symbols."""
+_SYMBOLS: Final = re.compile(r"(?<!_features)_(z|\d+|expected|symbols|vectors)$")
+"""Names of tensors that hold whole numbers."""
 _SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"
 EXAMPLE_BLOCKS = (3, 5)
 """Height and width, in units of the alignment, of the tensors a graph is traced with."""

@@ -134,7 +134,9 @@ def random_codec(config: Any, seed: int = 0) -> Any:
     codec = Swift(config) if isinstance(config, SwiftConfig) else Tian2023(config)
     with torch.no_grad():
         for module in codec.modules():
-            if isinstance(module, nn.Conv2d) and not isinstance(module, FixedConv):
+            if isinstance(module, WholeNumbers):
+                module.weight += torch.empty_like(module.weight).uniform_(-0.03, 0.03)
+            elif isinstance(module, nn.Conv2d) and not isinstance(module, FixedConv):
                 if not module.weight.any():
                     nn.init.kaiming_uniform_(module.weight, a=2.0)
                 if module.bias is not None and not module.bias.any():
@@ -146,8 +148,6 @@ def random_codec(config: Any, seed: int = 0) -> Any:
                 nn.init.uniform_(module.bias, -0.1, 0.1)
             elif isinstance(module, SymbolShape):
                 nn.init.uniform_(module.log_factor, -0.3, 0.3)
-            elif isinstance(module, WholeNumbers):
-                module.weight += torch.empty_like(module.weight).uniform_(-0.03, 0.03)
     return codec.eval()
 
 

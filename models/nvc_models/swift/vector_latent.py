@@ -51,7 +51,7 @@ class CodedVectors(Quantized):
     symbols: Tensor
 
 
-class WholeNumbers(nn.Module):
+class WholeNumbers(nn.Conv2d):
     """A 3x3 convolution of whole and half numbers, rounded to whole ones, without an error.
 
     Sums are multiples of 1/128. Halves go up, and 1/256 keeps all sums away from where that
@@ -59,8 +59,8 @@ class WholeNumbers(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(out_channels, in_channels, 3, 3))
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.weight)
 
     def start_as(self, channels: Iterable[int]) -> None:
         """Give each output the value of an input channel."""
