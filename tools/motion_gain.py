@@ -4,8 +4,8 @@
 
 Takes the search and the compensation of the swift family as they are, on source frames: nothing
 here is trained. Vectors are in quarter pixels; their cost is the entropy of their coefficients over
-the clip, of the means less their neighbour's, which a real coder should beat. Writes OUT.json and
-OUT.md.
+the clip, of the first of four less its neighbour's, which a real coder should beat. Writes OUT.json
+and OUT.md.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from torch.nn import functional as F
 
 from nvc_errors import NvcError
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.motion import Positions, VectorTransform
+from nvc_models.swift.motion import BENDS, Positions, VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import BLOCK, luma
 
-STEPS_PER_PIXEL = 4
+TAPS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,12 +70,12 @@ def _gain_json(path: Path, clip: Tensor, quality: int) -> dict[str, Any]:
     before, after = planes[:-1], planes[1:]
     step = SearchStep()(torch.tensor([float(quality)]))
     pairs = zip(clip[1:].split(1), before.split(1), strict=True)
-    vectors = torch.cat([MotionSearch()(frame, y - 0.5, step) for frame, y in pairs])
+    vectors = torch.cat([MotionSearch(TAPS)(frame, y - 0.5, step) for frame, y in pairs])
     positions = Positions(before.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
-    moved = F.pixel_shuffle(positions.cubic(before).flatten(1, 3), BLOCK)
-    coefficients = torch.round(VectorTransform()(vectors) * STEPS_PER_PIXEL)
-    means, differences = coefficients[:, :2], coefficients[:, 2:]
-    bits = 2 * entropy(means[..., 1:] - means[..., :-1]) + 6 * entropy(differences)
+    moved = F.pixel_shuffle(positions.bent(before, BENDS[TAPS]).flatten(1, 3), BLOCK)
+    coefficients = VectorTransform()(vectors)
+    first, differences = coefficients[:, :2], coefficients[:, 2:]
+    bits = 2 * entropy(first[..., 1:] - first[..., :-1]) + 6 * entropy(differences)
     return {
         "clip": path.name,
         "frames": len(clip),
