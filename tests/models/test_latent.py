@@ -23,6 +23,8 @@ from nvc_models.latent import (
     QualityGain,
     Quantized,
     bound,
+    hyper_decoder,
+    hyper_encoder,
     laplace_bits,
     merge_checkerboard,
     round_through,
@@ -294,6 +296,16 @@ def test_bits_of_hard_rounding_are_those_of_the_levels_a_coder_uses(kind: str) -
         if model.shape is not None:
             expected += model.shape.bits(symbols, index).sum((1, 2, 3)).numpy()
     np.testing.assert_allclose(coded.bits.numpy(), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 2])
+def test_a_hyperlatent_is_half_the_size_so_many_times_and_its_way_back_doubles(
+    halvings: int,
+) -> None:
+    y = torch.randn(2, 6, 8, 16)
+    z = hyper_encoder(6, 3, halvings)(y)
+    assert z.shape == (2, 3, 8 >> halvings, 16 >> halvings)
+    assert hyper_decoder(3, 5, halvings)(z).shape == (2, 5, 8, 16)
 
 
 def test_noise_is_drawn_only_while_training() -> None:

@@ -16,7 +16,7 @@ from nvc_models.training.stage import Stage
 
 BASE, BASE_AGAIN = "base", "another seed"
 BASE_PRESET = "swift-s"
-Sizes = dict[str, int]
+Sizes = dict[str, Any]
 EMA = 0.98
 """Runs of a few hundred steps average over fewer of them than long ones."""
 
@@ -107,11 +107,11 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
         ),
         width(
             "fewer latents", "160 of them, wider entropy networks",
-            {"latent": 160, "entropy_width": 160}, {"coefficients": 40, "entropy_width": 128},
+            {"latent": 160, "entropy_width": 160}, {"groups": (8, 32), "entropy_width": 128},
         ),
         width(
             "more latents", "320 of them, 384 in inter frames, narrower entropy networks",
-            {"latent": 320, "entropy_width": 96}, {"coefficients": 96, "entropy_width": 80},
+            {"latent": 320, "entropy_width": 96}, {"groups": (8, 88), "entropy_width": 80},
         ),
         width(
             "wide", "intra width 96, fewer blocks", {"width": 96, "decoder_blocks": 3}, {}
@@ -124,8 +124,8 @@ def trials_by_name(seconds: Sequence[float]) -> dict[str, Trial]:
         ),
         stage("pictures 1.0", "at the rate of the entropy models", picture_rate=1.0),
         stage("pictures 0.3", "at 0.3 of the rate of the entropy models", picture_rate=0.3),
-        width("4 first", "the 4 lowest coefficients of a block before the rest", {}, {"low": 4}),
-        width("16 first", "the 16 lowest before the rest", {}, {"low": 16}),
+        width("4 first", "the 4 first coefficients before the rest", {}, {"groups": (4, 76)}),
+        width("16 first", "the 16 first before the rest", {}, {"groups": (16, 64)}),
         stage("2 frames", "12 sequences of 2 frames a step", frames=2, batch=12),
         stage("6 frames", "4 sequences of 6 frames a step", frames=6, batch=4),
         stage(
