@@ -207,7 +207,7 @@ def test_training_stops_resumes_and_finishes(
     refused = nvc(*arguments)
     assert refused.code == 2
     assert "--resume" in refused.error_line
-    second = nvc(*arguments, "--resume")
+    second = nvc(*arguments, "--resume", "--workers", 1)
     assert second.code == 0
     assert "resuming after 1 steps" in second.err
     assert "intra 2/2: loss " in second.err

@@ -10,7 +10,7 @@ import torch
 from exported_codec import Exported
 from tiny_codec import TINY_SEPARABLE, moving_picture, random_codec
 from torch import Tensor, nn
-from torch_program import tensors_of_two_frames
+from torch_program import tensors_of_frames
 
 from nvc_engines import GraphSource, gpu_named, open_engine
 from nvc_export.lint import lint_graphs
@@ -70,7 +70,7 @@ def test_every_tensor_is_that_of_the_pytorch_module(
     exported: Exported, size: tuple[int, int]
 ) -> None:
     codec = exported.codec
-    tensors = tensors_of_two_frames(codec, moving_picture(2, *size))
+    tensors = tensors_of_frames(codec, moving_picture(3, *size))
     wrong = []
     with open_engine("ort:cpu,threads=1") as engine:
         for graph in codec.graphs:
@@ -199,7 +199,7 @@ class _Attending(nn.Module):
 def test_the_lint_knows_the_module_of_what_a_target_cannot_run() -> None:
     graph = CodecGraph("attending", _Attending(), ["frame"], ["y"])
     shapes = {"frame": TensorShape(3, 1), "y": TensorShape(4, 1)}
-    codec = CodecGraphs("test", 16, [graph], shapes, {}, {}, {})
+    codec = CodecGraphs("test", 16, [graph], shapes, {}, {}, {}, {})
     data = export_graph(codec, graph, {})
     (finding,) = lint_graphs(
         [GraphSource.from_onnx("attending", data)], "tensorrt-rtx", [gpu_named("rtx2080")]

@@ -41,11 +41,12 @@ def carried(codec: CodecGraphs, program: str, tensors: Mapping[str, Tensor]) -> 
     return {name: tensors[source] if source else zeros(name) for name, source in sources}
 
 
-def tensors_of_two_frames(
-    codec: CodecGraphs, frames: Tensor, quality: int = 20
-) -> dict[str, Tensor]:
-    """Return every tensor of an intra frame and the inter frame after it, frames (2, 3, H, W)."""
-    intra = run_program(codec, "intra", quality, {"frame": frames[:1]})
-    start = carried(codec, "intra", intra)
-    second = run_program(codec, "inter", quality, {"frame": frames[1:]} | start)
-    return intra | second | {"exact_frame": frames[:1]}
+def tensors_of_frames(codec: CodecGraphs, frames: Tensor, quality: int = 20) -> dict[str, Tensor]:
+    """Return every tensor of an intra frame and of the last inter frame after it, (T, 3, H, W)."""
+    intra = found = run_program(codec, "intra", quality, {"frame": frames[:1]})
+    program = "intra"
+    for frame in frames[1:]:
+        start = carried(codec, program, found)
+        program = "inter"
+        found = run_program(codec, program, quality, {"frame": frame[None]} | start)
+    return intra | found | {"exact_frame": frames[:1]}
