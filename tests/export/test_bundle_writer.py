@@ -52,7 +52,7 @@ def test_a_bundle_says_what_it_was_given(exported: Exported) -> None:
     assert manifest.qualities == QUALITIES
     assert asdict(manifest.defaults) == asdict(exported.options.defaults)
     assert set(manifest.graphs) == {graph.name for graph in codec.graphs}
-    assert set(manifest.tables) == {"scale", *codec.factorized}
+    assert set(manifest.tables) == {*codec.shapes, *codec.factorized}
     assert manifest.sync is not None
     for name, table in codec.quality_vectors.items():
         for quality in (0, 31, 63):
