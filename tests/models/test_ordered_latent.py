@@ -21,7 +21,6 @@ from nvc_models.ordered_latent_graphs import (
     part_names,
     start_graph,
 )
-from nvc_models.symbol_shape import LEVELS
 
 PARTS = (2, 4, 6)
 SKIP_LEVEL = 9

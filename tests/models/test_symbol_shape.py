@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nvc_export.tables import laplace_masses_of, scale_tables
 from nvc_models.latent import laplace_bits
-from nvc_models.symbol_shape import LEVELS, MAGNITUDES, SymbolShape, laplace_masses
+from nvc_models.levels import LEVELS
+from nvc_models.symbol_shape import MAGNITUDES, SymbolShape, laplace_masses
 
 MIDDLES = torch.arange(LEVELS.count) + 0.5
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nvc_models.levels import LEVELS
 from nvc_models.swift.motion import VectorTransform
 from nvc_models.swift.vector_graphs import (
     DecodedVectors,
@@ -26,7 +27,6 @@ from nvc_models.swift.vector_latent import (
     VectorLatentModel,
     WholeNumbers,
 )
-from nvc_models.symbol_shape import LEVELS
 
 HEIGHT, WIDTH = 6, 8
 ALL = pytest.mark.parametrize("number", range(len(SIZES)))
