@@ -32,8 +32,8 @@ class TensorRtRtxEngine(CompiledEngine):
         flags = {"kernel_specialization": "eager", "runtime_cache": "on" if keep else "off"}
         super().__init__(spec, engines_dir, tensorrt_rtx, flags)
         self._keep_cache = keep
-        self._caches: dict[Path, tuple[Any, bytes]] = {}
-        self._configs: list[Any] = []
+        self.runtime_caches: dict[Path, tuple[Any, bytes]] = {}
+        self.runtime_configs: list[Any] = []
 
     def create_context(self, source: GraphSource, plan: Any) -> Any:
         """Return an execution context whose kernels are compiled at once, not later."""
@@ -43,14 +43,14 @@ class TensorRtRtxEngine(CompiledEngine):
         if self._keep_cache and not config.set_runtime_cache(self._cache_of(source, config)):
             _LOG.warning("kernels of graph %r are not kept%s", source.name, self.reasons())
         # The library does not say whether a context outlives what it was configured with.
-        self._configs.append(config)
+        self.runtime_configs.append(config)
         return plan.create_execution_context(config)
 
     def _cache_of(self, source: GraphSource, config: Any) -> Any:
         assert self.engines_dir is not None
         folder = target_folder(self.engines_dir, self.info.spec.backend, self.gpu)
         path = plan_path(folder, source.name).with_suffix(".cache")
-        if path not in self._caches:
+        if path not in self.runtime_caches:
             cache = config.create_runtime_cache()
             try:
                 blob = path.read_bytes()
@@ -59,13 +59,13 @@ class TensorRtRtxEngine(CompiledEngine):
             # A cache of another driver or GPU is refused by the library: it starts empty.
             if not (blob and cache.deserialize(blob)):
                 blob = b""
-            self._caches[path] = cache, blob
-        return self._caches[path][0]
+            self.runtime_caches[path] = cache, blob
+        return self.runtime_caches[path][0]
 
     def close(self) -> None:
         """Save the runtime caches that have grown, then release the device."""
         self.synchronize()
-        for path, (cache, before) in self._caches.items():
+        for path, (cache, before) in self.runtime_caches.items():
             memory = cache.serialize()
             blob = b"" if memory is None else bytes(memory)
             if blob and blob != before:
@@ -74,5 +74,5 @@ class TensorRtRtxEngine(CompiledEngine):
                 except OutputError as error:
                     _LOG.warning("kernels are chosen again at the next start: %s", error)
         super().close()
-        self._configs.clear()
-        self._caches.clear()
+        self.runtime_configs.clear()
+        self.runtime_caches.clear()

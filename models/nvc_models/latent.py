@@ -291,6 +291,12 @@ class LatentQuantizer(nn.Module, ABC):
             return torch.round(residual)
         return residual.sign() * (residual.abs() + (1.0 - self.threshold)).floor()
 
+    def round_hyper(self, z: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
+        """Hyperlatent (B, N, h, w) as it is decoded, and as rates see it; see ``rounding``."""
+        z_hat = round_through(z)
+        noisy = rounding == "noise" and self.training
+        return z_hat, z + torch.rand_like(z) - 0.5 if noisy else z_hat
+
     @staticmethod
     def index(raw: Tensor) -> Tensor:
         """Continuous scale index in [0, L - 1/2] from a raw network output."""
@@ -357,9 +363,7 @@ class LatentCoding(LatentQuantizer):
         elements at or below ``skip_level`` are replaced by their mean. While training, rates see
         those, too: nothing else would tell the network that an element it passes over is not 0.
         """
-        z = self.hyper_analysis(y)
-        z_hat = round_through(z)
-        z_rate = z + torch.rand_like(z) - 0.5 if rounding == "noise" and self.training else z_hat
+        z_hat, z_rate = self.round_hyper(self.hyper_analysis(y), rounding)
         part_0 = self.part_0(z_hat, *priors)
         step = part_0.step
         y_0, y_1 = split_checkerboard(y if step is None else y / step)

@@ -8,6 +8,7 @@ values: a network needs many steps to learn that the sign does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -23,10 +24,10 @@ from nvc_models.latent import (
     Rounding,
     hyper_decoder,
     hyper_encoder,
-    round_through,
 )
 from nvc_models.symbol_shape import SymbolShape
 
+CodePart = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 MAX_SEEN = 8.0
 """Magnitudes above this look alike to the networks."""
 
@@ -122,27 +123,37 @@ class OrderedLatentModel(LatentQuantizer):
 
         ``rounding`` and ``skip_level``: see :meth:`LatentCoding.forward`.
         """
-        z = self.hyper_analysis(y)
-        z_hat = round_through(z)
-        z_rate = z + torch.rand_like(z) - 0.5 if rounding == "noise" and self.training else z_hat
-        features = self.start(z_hat, before, *priors)
-        decoded: list[Tensor] = []
-        indices: list[Tensor] = []
-        bits = y.new_zeros(y.shape[0])
-        for number, part in enumerate(self.split(y)):
-            if number:
-                features = self.update(number - 1, features, decoded[-1])
-            index = self.scale_index(number, features)
-            symbols, part_bits = self.quantize(part, None, index, rounding, skip_level)
-            decoded.append(symbols)
-            indices.append(index)
-            bits = bits + part_bits
+        z_hat, z_rate = self.round_hyper(self.hyper_analysis(y), rounding)
+        symbols: list[Tensor] = []
+
+        def code(part: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+            coded, bits = self.quantize(part, None, index, rounding, skip_level)
+            symbols.append(coded)
+            return coded, bits
+
+        bits, index = self.code_parts(y, self.start(z_hat, before, *priors), code)
         return Quantized(
-            y_hat=torch.cat(decoded, 1),
+            y_hat=torch.cat(symbols, 1),
             bits=bits,
             hyper_bits=self.factorized.bits(z_rate).sum((1, 2, 3)),
-            index=torch.cat(indices, 1),
+            index=index,
         )
+
+    def code_parts(self, y: Tensor, features: Tensor, code: CodePart) -> tuple[Tensor, Tensor]:
+        """Code the parts of a latent in their order, from the features of the first.
+
+        ``code`` maps a part and its index to symbols, which the next part sees, and bits (B,).
+        Returns all bits (B,) and indices (B, C, H, W).
+        """
+        bits, parts = y.new_zeros(y.shape[0]), self.split(y)
+        indices: list[Tensor] = []
+        for number, part in enumerate(parts):
+            indices.append(self.scale_index(number, features))
+            symbols, part_bits = code(part, indices[-1])
+            bits = bits + part_bits
+            if number + 1 < len(parts):
+                features = self.update(number, features, symbols)
+        return bits, torch.cat(indices, 1)
 
     def ends(self) -> list[nn.Module]:
         """Layers that hyperlatents and indices come from: their channels stay."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,11 @@ def forget_memory_peak() -> None:
 
 def runtime_facts(engine: Engine) -> dict[str, Any]:
     """Return what a compiled engine says of CUDA graphs, and the sizes of its runtime caches."""
-    configs = getattr(engine, "_configs", [])
-    caches = getattr(engine, "_caches", {})
+    from nvc_engines.tensorrt_rtx import TensorRtRtxEngine
+
+    compiled = isinstance(engine, TensorRtRtxEngine)
+    configs = engine.runtime_configs if compiled else []
+    caches = engine.runtime_caches if compiled else {}
     return {
         "cuda_graphs": sorted({str(config.cuda_graph_strategy) for config in configs}),
         "kernels": sorted(
@@ -105,7 +109,9 @@ def _open_tf32(spec: EngineSpec) -> Engine:
                 for owner, name, value in full_precision_switches()
             ]
 
-    return Tf32Engine(spec)
+    engine = Tf32Engine(spec)
+    engine.info = replace(engine.info, flags={**engine.info.flags, "tf32": "convolutions"})
+    return engine
 
 
 def _open_foreign(spec: EngineSpec, engines_dir: Path) -> Engine:

@@ -147,28 +147,24 @@ class VectorLatentModel(OrderedLatentModel):
         """
         (vectors_before,) = priors
         z = self.hyper_difference(y, vectors_before)
-        z_hat = round_through(z)
-        z_rate = z + torch.rand_like(z) - 0.5 if rounding == "noise" and self.training else z_hat
-        features = self.start_vectors(z_hat, vectors_before, before)
+        z_hat, z_rate = self.round_hyper(z, rounding)
         known: list[Tensor] = []
         coded: list[Tensor] = []
-        indices: list[Tensor] = []
-        bits = y.new_zeros(y.shape[0])
-        for number, part in enumerate(self.split(y)):
-            if number:
-                features = self.update(number - 1, features, coded[-1])
-            index = self.scale_index(number, features)
-            foretold = self.expected(number, vectors_before, known)
-            symbols, part_bits = self.quantize(part - foretold, None, index, rounding, skip_level)
+
+        def code(part: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+            foretold = self.expected(len(known), vectors_before, known)
+            symbols, bits = self.quantize(part - foretold, None, index, rounding, skip_level)
             known.append((symbols + foretold).detach())
             coded.append(symbols.detach())
-            indices.append(index)
-            bits = bits + part_bits
+            return coded[-1], bits
+
+        features = self.start_vectors(z_hat, vectors_before, before)
+        bits, index = self.code_parts(y, features, code)
         return CodedVectors(
             y_hat=torch.cat(known, 1),
             bits=bits,
             hyper_bits=self.factorized.bits(z_rate).sum((1, 2, 3)),
-            index=torch.cat(indices, 1),
+            index=index,
             symbols=torch.cat(coded, 1),
         )
 
