@@ -76,11 +76,9 @@ def forget_memory_peak() -> None:
 
 def runtime_facts(engine: Engine) -> dict[str, Any]:
     """Return what a compiled engine says of CUDA graphs, and the sizes of its runtime caches."""
-    from nvc_engines.tensorrt_rtx import TensorRtRtxEngine
-
-    compiled = isinstance(engine, TensorRtRtxEngine)
-    configs = engine.runtime_configs if compiled else []
-    caches = engine.runtime_caches if compiled else {}
+    compiled: Any = engine if engine.info.spec.backend == "tensorrt-rtx" else None
+    configs = compiled.runtime_configs if compiled else []
+    caches = compiled.runtime_caches if compiled else {}
     return {
         "cuda_graphs": sorted({str(config.cuda_graph_strategy) for config in configs}),
         "kernels": sorted(
