@@ -24,6 +24,8 @@ ORDER = (
     ("rate_distortion-swift-s", "tools/rd_curves.py"),
     ("rate_distortion-swift-m", "tools/rd_curves.py"),
     ("side_by_side", "tools/side_by_side.py"),
+    ("gop_stability-swift-s", "tools/gop_stability.py"),
+    ("gop_stability-swift-m", "tools/gop_stability.py"),
     ("motion_gain", "tools/motion_gain.py"),
     ("benchmark-swift-s-360p", "tools/benchmark.py"),
     ("benchmark-swift-s-720p", "tools/benchmark.py"),

@@ -293,3 +293,42 @@ def test_a_checkpoint_of_something_else_is_no_codec(tmp_path: Path) -> None:
     ckpt.save(tmp_path / "x.safetensors", ckpt.Checkpoint({"model.a": torch.zeros(1)}, {}))
     with pytest.raises(DamagedInputError, match="no codec of a known family"):
         load_model(tmp_path / "x.safetensors")
+
+
+def test_a_run_can_start_from_the_weights_of_another_preset(
+    tmp_path: Path, data: PackedClips, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike = replace(TINY["tiny-separable"], name="tiny-alike")
+    monkeypatch.setitem(presets.PRESETS, alike.name, alike)
+    joint = stage("joint", 1, learning_rate=1e-9, final_learning_rate=1e-9)
+    trainer = make(tmp_path, data, Schedule(alike.name, 3, (replace(joint, frames=2),)))
+    trainer.start_from(whole / STATE_FILE)
+    trainer.run()
+    averaged = ckpt.load(whole / STATE_FILE).section("ema")
+    after = trainer.model.state_dict()
+    assert all(torch.allclose(after[k], v, atol=1e-6) for k, v in averaged.items())
+    assert trainer.total_steps == 1
+
+
+def test_weights_that_were_trained_get_no_analytic_start(
+    tmp_path: Path, data: PackedClips, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    tasks = FAMILIES["tian2023"].tasks
+    task = replace(tasks["intra"], start=lambda *_: bool(started.append("intra")))
+    monkeypatch.setitem(tasks, "intra", task)
+    schedule = replace(SCHEDULE, stages=SCHEDULE.stages[:1])
+    trainer = make(tmp_path / "on", data, schedule, stop_after_steps=1)
+    trainer.start_from(whole / STATE_FILE)
+    trainer.run()
+    assert started == []
+    make(tmp_path / "new", data, schedule, stop_after_steps=1).run()
+    assert started == ["intra"]
+
+
+def test_weights_of_other_widths_are_no_start(
+    tmp_path: Path, data: PackedClips, whole: Path
+) -> None:
+    other = make(tmp_path, data, replace(SCHEDULE, preset="tiny-conv"))
+    with pytest.raises(UsageError, match="does not fit preset 'tiny-conv'"):
+        other.start_from(whole / STATE_FILE)

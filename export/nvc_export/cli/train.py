@@ -39,6 +39,10 @@ def train(
         Path, typer.Option("--output", "-o", metavar="RUN_DIR", help="Folder of the run.")
     ],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", metavar="CHECKPOINT", help="Begin with its weights."),
+    ] = None,
     device: Annotated[Device, typer.Option("--device", help="Where to train.")] = Device.CPU,
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Mixed precision: convolutions in BF16.")
@@ -69,6 +73,8 @@ def train(
         raise UsageError(f"{state}: there is nothing to resume; leave out --resume")
     if state.exists() and not resume:
         raise UsageError(f"{state}: exists; use --resume to go on, or choose another folder")
+    if resume and start_from:
+        raise UsageError("--resume goes on with the run's own weights; leave out --start-from")
     if device is Device.CUDA and not torch.cuda.is_available():
         raise EngineUnavailableError("PyTorch finds no CUDA device; use --device cpu")
     trainer = Trainer(
@@ -86,6 +92,8 @@ def train(
     if resume:
         trainer.resume()
         say(f"resuming after {trainer.total_steps} steps", quiet=quiet)
+    elif start_from:
+        trainer.start_from(start_from)
     with _saving_on_signals(trainer.request_stop) as received:
         trainer.run()
     if signal.SIGTERM in received:

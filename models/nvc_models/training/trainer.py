@@ -97,6 +97,7 @@ class Trainer:
         self.optimizer: torch.optim.AdamW | None = None
         self.ema: dict[str, Tensor] = {}
         self._restored: ckpt.Checkpoint | None = None
+        self._trained_before = False
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -143,6 +144,23 @@ class Trainer:
         self._restored = state
         self._forget_log_after(self.total_steps)
 
+    def start_from(self, path: Path) -> None:
+        """Take the weights of a checkpoint, averaged ones if it has some, instead of random ones.
+
+        For a run of its own, from its first step on and without the family's analytic starts; the
+        checkpoint may be of another preset whose tensors have the same names and shapes. Raises
+        :class:`UsageError` if they have not, :class:`DamagedInputError` if it is no checkpoint.
+        """
+        state = ckpt.load(path)
+        weights = state.section("ema") or state.section("model")
+        try:
+            self.model.load_state_dict({name: w.float() for name, w in weights.items()})
+        except RuntimeError as error:
+            raise UsageError(
+                f"{path} does not fit preset {self.schedule.preset!r}: {error}"
+            ) from error
+        self._trained_before = True
+
     def request_stop(self) -> None:
         """Make :meth:`run` save and return after the current step. Safe in a signal handler."""
         self._stop.set()
@@ -179,6 +197,8 @@ class Trainer:
 
     def _start_stage(self, stage: Stage) -> None:
         """Run the analytic start of the task, before the first step of its first stage."""
+        if self._trained_before:
+            return
         start = self.family.tasks[stage.task].start
         first = next(s for s in self.schedule.stages if s.task == stage.task)
         if start is None or first is not stage:
