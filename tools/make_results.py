@@ -27,6 +27,7 @@ ORDER = (
     ("gop_stability-swift-s", "tools/gop_stability.py"),
     ("gop_stability-swift-m", "tools/gop_stability.py"),
     ("motion_gain", "tools/motion_gain.py"),
+    ("chroma_loss", "tools/chroma_loss.py"),
     ("benchmark-swift-s-360p", "tools/benchmark.py"),
     ("benchmark-swift-s-720p", "tools/benchmark.py"),
     ("benchmark-swift-m-360p", "tools/benchmark.py"),

@@ -25,10 +25,8 @@ from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
     CHANNELS,
-    blocks_from_planes,
     planes_from_blocks,
     planes_from_rgb,
-    rgb_from_planes,
 )
 
 MIDDLE = torch.tensor([32.0])
@@ -290,10 +288,3 @@ def test_overlap_blends_what_the_neighbours_vectors_give(taps: int) -> None:
     assert down.abs().mean() > 0.01
     torch.testing.assert_close(found[0], own + down + across)
     torch.testing.assert_close(found[1], moved(chroma, vectors / 2, "linear", 4))
-
-
-def test_planes_and_blocks_become_rgb() -> None:
-    picture = F.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4)
-    planes = planes_from_rgb(picture)
-    torch.testing.assert_close(rgb_from_planes(*planes), picture, atol=1e-5, rtol=0)
-    torch.testing.assert_close(planes_from_blocks(blocks_from_planes(*planes)), planes)

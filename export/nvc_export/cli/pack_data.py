@@ -27,6 +27,7 @@ def pack_data(
 ) -> None:
     """Decode clips and photographs into a cache that training reads at random."""
     from nvc_errors import UsageError
+    from nvc_export.training_material import read_frames
     from nvc_models.training.data import INDEX_FILE, PackedClips, pack
 
     if (output / INDEX_FILE).exists() and not overwrite:
@@ -34,7 +35,14 @@ def pack_data(
     wanted = tuple(part.strip() for part in classes.split(",") if part.strip())
     if not wanted:
         raise UsageError(f"--classes is {classes!r}, expected letters such as A,B")
-    pack(clips, photos, output, classes=wanted, progress=lambda name: say(name, quiet=quiet))
+    pack(
+        clips,
+        photos,
+        output,
+        classes=wanted,
+        read=read_frames,
+        progress=lambda name: say(name, quiet=quiet),
+    )
     packed = PackedClips(output)
     frames = sum(entry.frames for entry in packed.entries)
     say(

@@ -51,13 +51,16 @@ def pack(
     cache: Path,
     *,
     classes: tuple[str, ...] = SHIPPABLE_CLASSES,
+    read: Callable[[Path], NDArray[np.uint8]] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Decode every clip and photograph of the given licence classes into ``cache``.
 
     ``clips`` and ``photos`` hold a ``manifest.json`` (list of objects with ``file`` and
     ``lic_class``). Writes ``cache/frames.rgb`` and ``cache/index.json``; the index last, so that a
-    cache that was not finished has none. ``progress`` receives the name of every file.
+    cache that was not finished has none. ``read`` decodes a file, by default :func:`read_rgb`; with
+    the reader of the codec's own runtime, training sees the chroma that the codec will see.
+    ``progress`` receives the name of every file.
 
     Raises :class:`UsageError` if nothing is of these classes, :class:`DamagedInputError` if a
     manifest or a file cannot be read, :class:`OutputError` if the cache cannot be written.
@@ -78,7 +81,7 @@ def pack(
         with (cache / FRAMES_FILE).open("wb") as out:
             for folder, name in sources:
                 progress(name)
-                frames = read_rgb(folder / name)
+                frames = (read or read_rgb)(folder / name)
                 out.write(frames.tobytes())
                 count, height, width, _ = frames.shape
                 entries.append(ClipEntry(offset, count, height, width, name))
