@@ -3,8 +3,8 @@
     python tools/chroma_loss.py -i CLIP -i CLIP --frames 3 -o docs/results/chroma_loss
 
 Takes the RGB frames that the runtime reads to luma and chroma at half resolution and back: with
-chroma as the mean of 2x2 pixels, repeated, and as the swift family interpolates it, where video
-coders have it. Writes OUT.json and OUT.md.
+chroma as the mean of 2x2 pixels, repeated, and where video coders have it, interpolated linearly, as
+in the swift family. Writes OUT.json and OUT.md.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def markdown_from_result(result: dict[str, Any]) -> str:
         "Mean squared error of RGB in 8-bit steps, and PSNR, of frames that went to luma and "
         f"chroma at half resolution and back, uncoded; {result['frames']} frames of every clip.",
         "",
-        "| clip | means of 2x2, repeated | interpolated as video has it |",
+        "| clip | means of 2x2, repeated | interpolated where video has it |",
         "|---|---|---|",
     ]
     lines += [

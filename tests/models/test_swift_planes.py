@@ -1,11 +1,9 @@
-"""Planes of the swift family: chroma as video readers interpolate it, and back."""
+"""Planes of the swift family: chroma where video has it, and back."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
-from torch import Tensor
 
 from nvc_models.swift.planes import (
     BLUE,
@@ -21,32 +19,24 @@ from nvc_runtime.video.chroma import SITING_LEFT, pad_chroma, upsample_columns, 
 HEIGHT, WIDTH = 32, 48
 
 
-@pytest.fixture
-def chroma() -> Tensor:
-    """Code values of two chroma planes around 128, as rough as they come."""
-    generator = torch.Generator().manual_seed(4)
-    return torch.randint(40, 216, (1, 2, HEIGHT // 2, WIDTH // 2), generator=generator)
-
-
-def test_chroma_is_interpolated_as_the_runtime_reads_it(chroma: Tensor) -> None:
+def test_chroma_lies_where_the_runtime_reads_it() -> None:
+    rows, columns = torch.arange(HEIGHT // 2)[:, None], torch.arange(WIDTH // 2)
+    chroma = torch.stack((60 + 5 * rows + 2 * columns, 200 - 3 * rows - 4 * columns))[None]
     grey = torch.full((1, 1, HEIGHT, WIDTH), 0.1)
     frame = rgb_from_planes(grey, (chroma - 128) / 255)
     torch.testing.assert_close(luma(frame), grey + 0.5)
     for channel, plane, weight in ((2, 0, BLUE), (0, 1, RED)):
         padded = pad_chroma(chroma[0, plane].numpy().astype(np.uint8))
-        rows = upsample_rows(padded, 0, HEIGHT, SITING_LEFT.centred_y)
-        read = upsample_columns(rows, WIDTH, 8, SITING_LEFT.centred_x) / 128
+        upper = upsample_rows(padded, 0, HEIGHT, SITING_LEFT.centred_y)
+        read = upsample_columns(upper, WIDTH, 8, SITING_LEFT.centred_x) / 128
         found = (frame[0, channel] - luma(frame)[0, 0]) / (2 * (1 - weight)) * 255
-        np.testing.assert_allclose(found.numpy(), read, atol=0.2)
+        inside = (slice(4, -4), slice(4, -4))
+        np.testing.assert_allclose(found.numpy()[inside], read[inside], atol=0.2)
 
 
-def test_interpolated_chroma_is_given_back(chroma: Tensor) -> None:
-    planes = torch.rand(1, 1, HEIGHT, WIDTH) - 0.5, (chroma - 128) / 255
-    found = planes_from_rgb(rgb_from_planes(*planes))
-    torch.testing.assert_close(found[0], planes[0])
-    inside = (..., slice(3, -3), slice(5, -5))
-    torch.testing.assert_close(found[1][inside], planes[1][inside], atol=2e-3, rtol=0)
-    torch.testing.assert_close(found[1], planes[1], atol=0.15, rtol=0)
+def test_planes_survive_rgb() -> None:
+    planes = torch.rand(1, 1, HEIGHT, WIDTH) - 0.5, torch.rand(1, 2, HEIGHT // 2, WIDTH // 2) - 0.5
+    torch.testing.assert_close(planes_from_rgb(rgb_from_planes(*planes)), planes)
 
 
 def test_flat_colours_stay() -> None:
