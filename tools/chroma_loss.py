@@ -3,8 +3,8 @@
     python tools/chroma_loss.py -i CLIP -i CLIP --frames 3 -o docs/results/chroma_loss
 
 Takes the RGB frames that the runtime reads to luma and chroma at half resolution and back: with
-chroma as the mean of 2x2 pixels, repeated, and where video coders have it, interpolated linearly, as
-in the swift family. Writes OUT.json and OUT.md.
+chroma as the mean of 2x2 pixels, repeated, and where video coders have it, interpolated linearly,
+as in the swift family. Writes OUT.json and OUT.md.
 """
 
 from __future__ import annotations
