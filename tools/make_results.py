@@ -63,6 +63,7 @@ ORDER = (
     ("exact_pixels-swift-s", "tools/exact_pixels.py"),
     ("exact_pixels", "tools/exact_pixels.py --sync"),
     ("training-swift-s", "tools/training_report.py"),
+    ("training-swift-m", "tools/training_report.py"),
     ("training", "tools/training_report.py"),
     ("training_progress-swift-s", "tools/training_progress.py"),
     ("training_progress-swift-m", "tools/training_progress.py"),
