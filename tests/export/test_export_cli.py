@@ -214,6 +214,21 @@ def test_training_stops_resumes_and_finishes(
     assert "finished after 2 steps" in second.err.splitlines()[-1]
 
 
+def test_training_starts_from_the_weights_of_another_run(
+    nvc: RunTool, schedule: Path, cache: Path, tmp_path: Path
+) -> None:
+    arguments = ["train", "--config", schedule, "--data", cache, "-o"]
+    assert nvc(*arguments, tmp_path / "first").code == 0
+    start = ("--start-from", tmp_path / "first" / "state.safetensors")
+    second = nvc(*arguments, tmp_path / "second", *start)
+    assert second.code == 0
+    assert "finished after 2 steps" in second.err.splitlines()[-1]
+    refused = nvc(*arguments, tmp_path / "second", *start, "--resume")
+    assert refused.code == 2
+    assert "leave out --start-from" in refused.error_line
+    assert nvc(*arguments, tmp_path / "third", "--start-from", tmp_path / "none").code == 3
+
+
 def test_training_on_a_gpu_that_is_not_there_exits_with_5(
     nvc: RunTool, schedule: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
