@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
     add("--keyint", type=int, default=32, help="default: %(default)s")
     add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--crf", type=_numbers, default=[19, 23, 27, 31, 35, 39, 43], help="default: 19,23,...,43")
+    add("--crf", type=_numbers, default=list(range(15, 44, 4)), help="default: 15,19,...,43")
     add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
     add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
     add("--known", type=Path, action="append", default=[], help="earlier report, may be repeated")

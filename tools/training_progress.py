@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--frames", type=int, default=32, help="of every clip, one GOP; default: %(default)s")
     add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--crf", type=_numbers, default=[19, 23, 27, 31, 35, 39, 43], help="default: 19,23,...,43")
+    add("--crf", type=_numbers, default=list(range(15, 44, 4)), help="default: 15,19,...,43")
     add("--cache", type=Path, help="folder that keeps points")
     add("--threads", type=int, default=1, help="default: %(default)s")
     return parser
