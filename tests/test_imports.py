@@ -29,7 +29,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "nvc_errors": set(),
     "nvc_calib": {"numpy"},
-    "nvc_models": {"av", "numpy", "safetensors", "torch"},
+    "nvc_models": {"numpy", "safetensors", "torch"},
 }
 """Distributions that a package may import at all; others follow their extras."""
 

@@ -23,6 +23,8 @@ ORDER = (
     ("rate_distortion", "tools/rd_curves.py"),
     ("rate_distortion-swift-s", "tools/rd_curves.py"),
     ("rate_distortion-swift-m", "tools/rd_curves.py"),
+    ("rate_distortion-gop12", "tools/rd_curves.py --keyint 12"),
+    ("rate_distortion-ms-ssim", "tools/rd_curves.py --ms-ssim"),
     ("side_by_side", "tools/side_by_side.py"),
     ("gop_stability-swift-s", "tools/gop_stability.py"),
     ("gop_stability-swift-m", "tools/gop_stability.py"),

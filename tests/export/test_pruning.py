@@ -32,6 +32,7 @@ from nvc_export.pruning.importance import Sampling, accumulate_gradients
 from nvc_export.pruning.pruner import figures_of, prune_codec
 from nvc_export.pruning.recovery import Recovery, recover, save_pruned
 from nvc_export.pruning.trace import Prunable
+from nvc_export.training_material import read_frames
 from nvc_models.families import graphs_from_model
 from nvc_models.swift.config import SWIFT_S
 from nvc_models.tian2023 import Tian2023, preset
@@ -51,7 +52,7 @@ STAGE = Stage("recovery", "joint", 2, 1, 2, 64, 1e-3, rounding="hard")
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("material")
-    pack(*make_material(folder), folder / "cache")
+    pack(*make_material(folder), folder / "cache", read=read_frames)
     return folder / "cache"
 
 

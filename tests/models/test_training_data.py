@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training_clips import CLIP_FRAMES, clip_frames, make_cache, write_clip, write_manifest
 
 from nvc_errors import DamagedInputError, OutputError, UsageError
+from nvc_export.training_material import read_frames
 from nvc_models.training.data import (
     FRAMES_FILE,
     INDEX_FILE,
@@ -20,7 +21,6 @@ from nvc_models.training.data import (
     SequenceSampler,
     StepBatches,
     pack,
-    read_rgb,
 )
 
 SHAPE = BatchShape(batch=3, frames=3, crop=64)
@@ -45,7 +45,14 @@ def test_packing_keeps_every_sample_and_only_the_wanted_classes(tmp_path: Path) 
     clips = folder(tmp_path / "clips", {"a.mkv": ("A", a), "c.mkv": ("C", c)})
     photos = folder(tmp_path / "photos", {"p.mkv": ("B", photo)})
     told: list[str] = []
-    pack(clips, photos, tmp_path / "cache", classes=("A", "B"), progress=told.append)
+    pack(
+        clips,
+        photos,
+        tmp_path / "cache",
+        read=read_frames,
+        classes=("A", "B"),
+        progress=told.append,
+    )
     packed = PackedClips(tmp_path / "cache")
     assert told == ["a.mkv", "p.mkv"]
     assert [entry.source for entry in packed.entries] == told
@@ -60,7 +67,7 @@ def test_packing_keeps_every_sample_and_only_the_wanted_classes(tmp_path: Path) 
 def test_nothing_of_the_wanted_classes_is_a_usage_error(tmp_path: Path) -> None:
     clips = folder(tmp_path / "clips", {"c.mkv": ("C", clip_frames(1))})
     with pytest.raises(UsageError, match="classes A, B"):
-        pack(clips, clips, tmp_path / "cache")
+        pack(clips, clips, tmp_path / "cache", read=read_frames)
     assert not (tmp_path / "cache").exists()
 
 
@@ -69,16 +76,16 @@ def test_a_bad_manifest_is_a_damaged_input(tmp_path: Path, text: str | None) -> 
     if text is not None:
         (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(DamagedInputError, match=r"manifest\.json"):
-        pack(tmp_path, tmp_path, tmp_path / "cache")
+        pack(tmp_path, tmp_path, tmp_path / "cache", read=read_frames)
 
 
 def test_a_clip_that_cannot_be_decoded_leaves_no_index(tmp_path: Path) -> None:
     clips = folder(tmp_path / "clips", {"a.mkv": ("A", clip_frames(1))})
     cache = tmp_path / "cache"
-    pack(clips, clips, cache)
+    pack(clips, clips, cache, read=read_frames)
     (clips / "a.mkv").write_bytes(b"nothing")
     with pytest.raises(DamagedInputError, match=r"a\.mkv"):
-        pack(clips, clips, cache)
+        pack(clips, clips, cache, read=read_frames)
     with pytest.raises(DamagedInputError, match="pack the training data first"):
         PackedClips(cache)
 
@@ -87,12 +94,12 @@ def test_an_unwritable_cache_is_an_output_error(tmp_path: Path) -> None:
     clips = folder(tmp_path / "clips", {"a.mkv": ("A", clip_frames(1))})
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        pack(clips, clips, tmp_path / "file" / "cache")
+        pack(clips, clips, tmp_path / "file" / "cache", read=read_frames)
 
 
 def test_reading_a_missing_clip_names_it(tmp_path: Path) -> None:
     with pytest.raises(DamagedInputError, match=r"none\.mkv"):
-        read_rgb(tmp_path / "none.mkv")
+        read_frames(tmp_path / "none.mkv")
 
 
 @pytest.mark.parametrize("damage", ["short frames", "no frames", "bad index", "strange index"])
@@ -156,6 +163,6 @@ def test_photographs_move_smoothly(cache: Path) -> None:
 
 def test_sampling_without_clips_is_a_usage_error(tmp_path: Path) -> None:
     clips = folder(tmp_path / "photos", {"p.mkv": ("A", clip_frames(1)[:1])})
-    pack(clips, clips, tmp_path / "cache")
+    pack(clips, clips, tmp_path / "cache", read=read_frames)
     with pytest.raises(UsageError, match="no clip"):
         sampler(tmp_path / "cache")

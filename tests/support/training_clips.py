@@ -9,6 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc_export.training_material import read_frames
 from nvc_models.training.data import pack
 
 CLIP_FRAMES = 5
@@ -61,5 +62,5 @@ def make_material(folder: Path) -> tuple[Path, Path]:
 def make_cache(folder: Path) -> Path:
     """Pack two clips and a photograph below `folder`."""
     clips, photos = make_material(folder)
-    pack(clips, photos, folder / "cache")
+    pack(clips, photos, folder / "cache", read=read_frames)
     return folder / "cache"

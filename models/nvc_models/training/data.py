@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,20 +49,21 @@ def pack(
     photos: Path,
     cache: Path,
     *,
+    read: Callable[[Path], NDArray[np.uint8]],
     classes: tuple[str, ...] = SHIPPABLE_CLASSES,
-    read: Callable[[Path], NDArray[np.uint8]] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Decode every clip and photograph of the given licence classes into ``cache``.
 
     ``clips`` and ``photos`` hold a ``manifest.json`` (list of objects with ``file`` and
     ``lic_class``). Writes ``cache/frames.rgb`` and ``cache/index.json``; the index last, so that a
-    cache that was not finished has none. ``read`` decodes a file, by default :func:`read_rgb`; with
-    the reader of the codec's own runtime, training sees the chroma that the codec will see.
+    cache that was not finished has none. ``read`` decodes a file to uint8 RGB (N, H, W, 3): as
+    the codec's own runtime reads it, so that training sees the chroma that the codec will see.
     ``progress`` receives the name of every file.
 
     Raises :class:`UsageError` if nothing is of these classes, :class:`DamagedInputError` if a
-    manifest or a file cannot be read, :class:`OutputError` if the cache cannot be written.
+    manifest cannot be read, :class:`OutputError` if the cache cannot be written, and what ``read``
+    raises.
     """
     sources = [
         (folder, name) for folder in (clips, photos) for name in _listed(folder, classes=classes)
@@ -81,7 +81,7 @@ def pack(
         with (cache / FRAMES_FILE).open("wb") as out:
             for folder, name in sources:
                 progress(name)
-                frames = (read or read_rgb)(folder / name)
+                frames = read(folder / name)
                 out.write(frames.tobytes())
                 count, height, width, _ = frames.shape
                 entries.append(ClipEntry(offset, count, height, width, name))
@@ -105,18 +105,6 @@ def _listed(folder: Path, *, classes: tuple[str, ...]) -> list[str]:
         raise DamagedInputError(
             f"{path}: expected a list of objects with 'file' and 'lic_class': {error}"
         ) from error
-
-
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Decode a clip or picture to uint8 (N, H, W, 3); :class:`DamagedInputError` if it fails."""
-    try:
-        with av.open(str(path)) as container:
-            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    except (av.FFmpegError, IndexError) as error:
-        raise DamagedInputError(f"{path}: cannot be decoded: {error}") from error
-    if not frames:
-        raise DamagedInputError(f"{path}: no frame decoded")
-    return np.stack(frames)
 
 
 class PackedClips:
