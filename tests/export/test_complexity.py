@@ -118,8 +118,8 @@ def test_one_block_stands_for_every_size() -> None:
 
 
 def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
-    # Neither the derivative in the analytic flow nor the filter that halves chroma is a layer of the
-    # model, but a convolution of its graph.
+    # The derivative in the analytic flow and the filter that halves chroma are no layers of the
+    # model, but convolutions of its graphs.
     kernels = {b.numel() for n, b in exported.model.named_buffers() if n.endswith("kernel")}
     kernels.add(DOWN.numel())
     encode_only = {"motion_analysis", "intra_analysis", "inter_analysis"}
