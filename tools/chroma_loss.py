@@ -13,13 +13,12 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from machine import machine_facts
 from model_coding import read_clip
-from report_files import run_tool, write_report
+from report_files import clips_parser, run_report
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,24 +27,21 @@ from nvc_models.swift.planes import luma, planes_from_rgb, rgb_from_planes
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = clips_parser(__doc__)
     add = parser.add_argument
-    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
-    add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--frames", type=int, default=3, help="of every clip (default: %(default)s)")
     options = parser.parse_args(arguments)
+    return run_report("chroma_loss", options, measure, markdown_from_result)
 
-    def work() -> int:
-        result = {
-            "format": "nvc-chroma-loss 1",
-            "machine": machine_facts(),
-            "frames": options.frames,
-            "clips": {path.stem: losses(read_clip(path, options.frames)) for path in options.clip},
-        }
-        write_report(options.output, result, markdown_from_result(result))
-        return 0
 
-    return run_tool("chroma_loss", work)
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all clips; return the content of the JSON file."""
+    return {
+        "format": "nvc-chroma-loss 1",
+        "machine": machine_facts(),
+        "frames": options.frames,
+        "clips": {path.stem: losses(read_clip(path, options.frames)) for path in options.clip},
+    }
 
 
 @torch.no_grad()

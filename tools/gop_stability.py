@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
-from report_files import run_tool, write_report
+from report_files import clips_parser, run_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -40,22 +40,12 @@ LUMA = np.array([0.299, 0.587, 0.114])
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-
-    def work() -> int:
-        result = measure(options)
-        write_report(options.output, result, markdown_from_result(result))
-        return 0
-
-    return run_tool("gop_stability", work)
+    return run_report("gop_stability", options, measure, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = clips_parser(__doc__)
     add = parser.add_argument
-    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
-    add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--bundle", help="name or path; default: the shipped one")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--quality", type=int, default=32, help="default: %(default)s")

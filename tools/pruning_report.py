@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from machine import machine_facts
 from model_coding.codec import latents_of
-from report_files import run_tool, write_report
+from report_files import run_report
 from torch.nn import functional as F
 
 from nvc_export.complexity import PAPER
@@ -51,13 +51,7 @@ PAPER_SAMPLING = Sampling(batches=1, batch=1, crop=64)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-
-    def work() -> int:
-        result = measure(options)
-        write_report(options.output, result, markdown_from_result(result))
-        return 0
-
-    return run_tool("pruning_report", work)
+    return run_report("pruning_report", options, measure, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,6 +32,7 @@ from rate_distortion import (
     neural_point,
 )
 from rate_distortion.curves import METRICS, point_from_json
+from report_files import clips_parser
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import NvcError, UsageError
@@ -57,12 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = clips_parser(__doc__)
     add = parser.add_argument
-    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
-    add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--bundle", action="append", help="name or path, may be repeated; default: the shipped one")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")

@@ -1,7 +1,8 @@
-"""What the measuring tools have in common: errors in one line, results as JSON and Markdown."""
+"""What the measuring tools have in common: options, errors in one line, JSON and Markdown."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -9,6 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from nvc_errors import NvcError
+
+
+def clips_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of a tool that measures clips: ``--clip`` and ``--output`` are there."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
+    add("-o", "--output", type=Path, required=True, help="without suffix")
+    return parser
+
+
+def run_report(
+    name: str,
+    options: argparse.Namespace,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    markdown: Callable[[dict[str, Any]], str],
+) -> int:
+    """Measure and write the report to ``options.output``; return the tool's exit code."""
+
+    def work() -> int:
+        result = measure(options)
+        write_report(options.output, result, markdown(result))
+        return 0
+
+    return run_tool(name, work)
 
 
 def run_tool(name: str, work: Callable[[], int]) -> int:

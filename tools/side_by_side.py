@@ -24,6 +24,7 @@ import numpy as np
 from machine import machine_facts
 from PIL import Image, ImageDraw, ImageFont
 from rate_distortion import REFERENCE_CODECS, Point, reference_point
+from report_files import clips_parser
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import NvcError, UsageError
@@ -56,12 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = clips_parser(__doc__)
     add = parser.add_argument
-    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
-    add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--bundle", action="append", help="may be repeated; default: all that are shipped")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--quality", type=int, default=32, help="of the bundles; default: %(default)s")

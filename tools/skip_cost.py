@@ -24,6 +24,7 @@ import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
 from rate_distortion import Curve, Point, delta_rate, neural_point
+from report_files import clips_parser
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import NvcError, UsageError
@@ -51,12 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = clips_parser(__doc__)
     add = parser.add_argument
-    add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
-    add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--bundle", help="name or path; default: the shipped one")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip, one GOP; default: %(default)s")
