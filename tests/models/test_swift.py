@@ -57,12 +57,14 @@ def test_every_parameter_is_trained_shapes_of_symbols_by_what_is_rounded(
     rounding: str, tiny: SwiftConfig
 ) -> None:
     codec = random_codec(tiny).train()
+    codec.inter.encode_gain.log_gain.data[0] -= 9.0  # at quality 0 no block has a symbol
+    codec.inter.strength.apart.data.fill_(0.3)  # and gets less than all of the filter
     frames = moving_picture(3, 64, 64)[:, None]
     intra = codec.intra(frames[0], QUALITY, rounding=rounding)
     reference = codec.inter.reference_from_intra(intra.frame.clamp(0, 1))
     results = [intra]
-    for frame in frames[1:]:
-        results.append(codec.inter(frame, reference, QUALITY, rounding=rounding))
+    for frame, quality in zip(frames[1:], (QUALITY, torch.zeros(1)), strict=True):
+        results.append(codec.inter(frame, reference, quality, rounding=rounding))
         reference = results[-1].reference
     coded = [r.latent for r in results] + [r.motion for r in results[1:]]
     loss = sum(r.frame.square().mean() for r in results)

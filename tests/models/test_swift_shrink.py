@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nvc_models.latent import QUALITIES
-from nvc_models.swift.config import SHIFTS
+from nvc_models.swift.config import SHIFTS, SWIFT_S
 from nvc_models.swift.dct import dct
 from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA
-from nvc_models.swift.shrink import Shifts, Shrinkage, Thresholds, shifted_dct
+from nvc_models.swift.shrink import BlockStrength, Shifts, Shrinkage, Thresholds, shifted_dct
 
 WIDTH, HEIGHT = 64, 48
 COARSE = torch.tensor([0.0])
@@ -171,3 +171,51 @@ def test_tables_of_thresholds_are_their_forward(shifts: Shifts) -> None:
     assert all(table.shape == (QUALITIES, channels) for table in tables)
     assert all(table.dtype == torch.float32 for table in tables)
     assert not any(table.requires_grad for table in tables)
+
+
+def strength_of(vectors: Tensor) -> Tensor:
+    """What the vectors (1, 2, h, w) alone give each block, (1, 1, h, w)."""
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    strength, (h, w) = BlockStrength(places), vectors.shape[-2:]
+    with torch.no_grad():
+        return strength(strength.of_vectors(vectors), torch.zeros(1, 4, h // 2, w // 2))
+
+
+@pytest.mark.parametrize("vector", [(0.0, 0.0), (3.0, -2.0)])
+def test_copies_are_not_filtered(vector: tuple[float, float]) -> None:
+    vectors = torch.tensor(vector).view(1, 2, 1, 1).expand(1, 2, 4, 6)
+    assert not strength_of(vectors).any()
+    blocks = torch.rand(1, CHANNELS, 4, 6) - 0.5
+    found = Shrinkage(SHIFTS)(blocks, *Thresholds(SHIFTS)(COARSE), strength_of(vectors))
+    assert torch.equal(found, blocks)
+
+
+@pytest.mark.parametrize("vector", [(0.25, 0.0), (-2.0, 1.75), (-0.5, -0.5)])
+def test_interpolated_blocks_are_filtered_in_part(vector: tuple[float, float]) -> None:
+    vectors = torch.tensor(vector).view(1, 2, 1, 1).expand(1, 2, 4, 6)
+    expected = torch.full((1, 1, 4, 6), BlockStrength.START_BETWEEN)
+    torch.testing.assert_close(strength_of(vectors), expected)
+
+
+@pytest.mark.parametrize("component", [0, 1])
+@pytest.mark.parametrize("by", [1.0, -2.0])
+def test_blocks_that_move_apart_are_filtered(component: int, by: float) -> None:
+    vectors = torch.zeros(1, 2, 6, 6)
+    vectors[0, component, 2, 3] = by
+    expected = torch.zeros(1, 1, 6, 6)
+    expected[0, 0, 1:4, 2:5] = 1.0
+    assert torch.equal(strength_of(vectors), expected)
+
+
+@pytest.mark.parametrize("symbol", [1.0, -3.0])
+def test_blocks_with_symbols_are_filtered_wholly_and_alone(symbol: float) -> None:
+    channels = SWIFT_S.inter.channels()
+    strength = BlockStrength([(row, column) for _, row, column in channels])
+    for channel in (0, 5, 20, 150, 319):
+        symbols = torch.zeros(1, len(channels), 2, 3)
+        symbols[0, channel, 1, 2] = symbol
+        _, row, column = channels[channel]
+        expected = torch.zeros(1, 1, 4, 6)
+        expected[0, 0, 2 + row, 4 + column] = 1.0
+        with torch.no_grad():
+            assert torch.equal(strength(torch.zeros(1, 1, 4, 6), symbols), expected)

@@ -33,7 +33,7 @@ from nvc_models.swift.planes import (
     planes_from_rgb,
     rgb_from_planes,
 )
-from nvc_models.swift.shrink import Shrinkage, Thresholds
+from nvc_models.swift.shrink import BlockStrength, Shrinkage, Thresholds
 from nvc_models.swift.vector_latent import MOTION_CHANNELS, VECTOR_STRIDE, VectorLatentModel
 from nvc_models.widths import resize_layers
 
@@ -143,13 +143,16 @@ class InterSynthesis(nn.Module):
         self.transform = nn.Conv2d(config.latent, 4 * CHANNELS, 1, bias=False)
         self.shrinkage = Shrinkage(config.shifts)
 
-    def forward(self, y: Tensor, moved: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
+    def forward(
+        self, y: Tensor, moved: Tensor, strength: Tensor, energy: Tensor, gain: Tensor
+    ) -> Tensor:
         """Map (B, latent, H/16, W/16) and moved blocks to blocks (B, 96, H/8, W/8).
 
-        ``energy`` and ``gain`` (B, 64 S, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
+        ``strength`` (B, 1, H/8, W/8), ``energy`` and ``gain`` (B, 64 S, 1, 1): see
+        :class:`nvc_models.swift.shrink.BlockStrength` and :class:`Thresholds` there.
         """
         blocks = moved + F.pixel_shuffle(self.transform(y), 2).float()
-        filtered: Tensor = self.shrinkage(blocks, energy, gain)
+        filtered: Tensor = self.shrinkage(blocks, energy, gain, strength)
         return filtered
 
 
@@ -245,6 +248,7 @@ class InterModel(nn.Module):
         self.encode_gain = QualityGain(config.latent, -LOG_STEP_LOW, -LOG_STEP_HIGH)
         self.decode_gain = QualityGain(config.latent, LOG_STEP_LOW, LOG_STEP_HIGH)
         self.thresholds = Thresholds(config.shifts)
+        self.strength = BlockStrength([(row, column) for _, row, column in config.channels()])
 
     def reference_from_intra(self, frame: Tensor) -> Reference:
         """Return what an inter frame finds after an intra or sync frame (B, 3, H, W)."""
@@ -288,7 +292,8 @@ class InterModel(nn.Module):
         )
         with torch.autocast(frame.device.type, enabled=False):
             y_hat = coded.y_hat * self.decode_gain(quality)
-            blocks = self.synthesis(y_hat, moved, *self.thresholds(quality))
+            strength = self.strength(self.strength.of_vectors(moves), coded.y_hat.detach())
+            blocks = self.synthesis(y_hat, moved, strength, *self.thresholds(quality))
         decoded, y_plane, c_plane = pictures_from_blocks(blocks)
         following = Reference(y_plane, c_plane, motion.y_hat, motion.symbols, coded.y_hat)
         return Result(

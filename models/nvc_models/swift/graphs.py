@@ -92,19 +92,21 @@ class _MotionAnalysis(nn.Module):
 
 
 class _Context(nn.Module):
-    """Symbols of the vectors -> these, the moved blocks, and what both foretell."""
+    """Symbols of the vectors -> these, the moved blocks, what both foretell, filter strength."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
         self.vectors, self.compensation = model.vectors, model.compensation
         self.context, self.latent = model.context, model.motion
-        self.decoded = DecodedVectors(model.motion)
+        self.decoded, self.strength = DecodedVectors(model.motion), model.strength
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         vectors, symbols, (luma, chroma) = self.decoded(tensors)
         coefficients = self.latent.rearrange(vectors)
-        moved = self.compensation(luma, chroma, self.vectors.inverse(coefficients))
-        return vectors, symbols, moved, self.context(moved), magnitudes(coefficients)
+        moves = self.vectors.inverse(coefficients)
+        moved = self.compensation(luma, chroma, moves)
+        foretold = (self.context(moved), magnitudes(coefficients))
+        return vectors, symbols, moved, *foretold, self.strength.of_vectors(moves)
 
 
 class _InterAnalysis(nn.Module):
@@ -120,17 +122,25 @@ class _InterAnalysis(nn.Module):
 
 
 class _InterSynthesis(nn.Module):
-    """Symbols and moved blocks -> frame, and its luma and chroma."""
+    """Symbols, moved blocks and their filter strength -> frame, and its luma and chroma."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.synthesis = model.synthesis
+        self.synthesis, self.strength = model.synthesis, model.strength
 
     def forward(
-        self, moved: Tensor, gain: Tensor, energy: Tensor, strength: Tensor, *parts: Tensor
+        self,
+        moved: Tensor,
+        moved_strength: Tensor,
+        gain: Tensor,
+        shrink_energy: Tensor,
+        shrink_gain: Tensor,
+        *parts: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y = torch.cat(parts, 1) * gain
-        return pictures_from_blocks(self.synthesis(y, moved, energy, strength))
+        symbols = torch.cat(parts, 1)
+        strength = self.strength(moved_strength, symbols)
+        blocks = self.synthesis(symbols * gain, moved, strength, shrink_energy, shrink_gain)
+        return pictures_from_blocks(blocks)
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
@@ -172,7 +182,10 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "inter_context",
             _Context(inter),
             [*vectors_from(inter.motion), "ref_luma", "ref_chroma"],
-            ["vectors", "vector_symbols", "moved", "context", "motion_magnitudes"],
+            [
+                *("vectors", "vector_symbols", "moved"),
+                *("context", "motion_magnitudes", "moved_strength"),
+            ],
         ),
         CodecGraph(
             "inter_analysis",
@@ -186,7 +199,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
             "inter_synthesis",
             _InterSynthesis(inter),
             [
-                *("moved", "inter_decode_gain", *_threshold_names("inter")),
+                *("moved", "moved_strength", "inter_decode_gain", *_threshold_names("inter")),
                 *part_names("inter", inter.latent),
             ],
             ["decoded", *planes],
@@ -239,6 +252,7 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "chroma": chroma,
         "ref_chroma": chroma,
         "moved": TensorShape(CHANNELS, STRIDE),
+        "moved_strength": TensorShape(1, STRIDE),
         "context": TensorShape(inter.context.down.out_channels, LATENT_STRIDE),
         **latent_shapes("intra", codec.intra.latent),
         "motion_magnitudes": TensorShape(VECTORS, LATENT_STRIDE),

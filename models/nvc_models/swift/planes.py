@@ -47,7 +47,9 @@ def planes_from_rgb(frame: Tensor) -> tuple[Tensor, Tensor]:
     y = luma(frame)
     difference = torch.cat((frame[:, 2:3] - y, frame[:, 0:1] - y), 1)
     around = F.pad(difference, (2, 2, 1, 1), mode="replicate")
-    return y - 0.5, F.conv2d(around, DOWN.to(frame.device), stride=2, groups=2)
+    with torch.autocast(frame.device.type, enabled=False):
+        chroma = F.conv2d(around, DOWN.to(frame.device), stride=2, groups=2)
+    return y - 0.5, chroma
 
 
 def rgb_from_planes(y: Tensor, c: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ that straddle those edges it is many small coefficients, while the picture is a 
 Wiener-like gain ``c^2 / (c^2 + t^2)`` removes the one and keeps the other (compare Nosratinia,
 "Enhancement of JPEG-compressed images by re-application of JPEG", 2001). Thresholds ``t`` are
 learned, a number for every coefficient, shift and quality.
+
+What equals a block of the frame before is left alone, as H.264's filter leaves it: it has been
+filtered, and would lose a little more of its detail with every frame that repeats it.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from nvc_models.blocks import FixedConv
+from nvc_models.blocks import FixedConv, FixedPointwise
 from nvc_models.latent import QualityGain
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.dct import dct
@@ -47,11 +51,17 @@ class Shrinkage(nn.Module):
         self.transform = FixedConv(kernel.contiguous())
         self.back = FixedConv(back.contiguous(), padding=1)
 
-    def forward(self, blocks: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
-        """Filter (B, 96, h, w); ``energy`` and ``gain`` (B, 64 S, 1, 1) see :class:`Thresholds`."""
+    def forward(
+        self, blocks: Tensor, energy: Tensor, gain: Tensor, strength: Tensor | None = None
+    ) -> Tensor:
+        """Filter (B, 96, h, w); ``energy`` and ``gain`` (B, 64 S, 1, 1) see :class:`Thresholds`.
+
+        ``strength`` (B, 1, h, w): what share of it each block gets; None: all.
+        """
         luma, chroma = blocks[:, :LUMA], blocks[:, LUMA:]
         c = self.transform(luma)
-        luma = luma - self.back(c * (gain / (c * c + energy)))
+        change = self.back(c * (gain / (c * c + energy)))
+        luma = luma - (change if strength is None else change * strength)
         return torch.cat((luma, chroma), 1)
 
 
@@ -73,3 +83,35 @@ class Thresholds(nn.Module):
         """Energy and gain of every quality, float32 (64, 64 S) each."""
         energy = self.threshold.table().square()
         return energy, (energy * self.strength.detach().cpu()).float()
+
+
+class BlockStrength(nn.Module):
+    """What share of the filter each block of 8x8 pixels gets, 0 to 1.
+
+    All where a symbol was coded; some where it was interpolated, or comes from elsewhere than the
+    blocks around it; nothing where it is a copy.
+    """
+
+    START_APART, START_BETWEEN = 1.0, 0.4
+
+    def __init__(self, places: Sequence[tuple[int, int]]) -> None:
+        """``places``: row and column, 0 or 1, of the block that each channel of a latent is of."""
+        super().__init__()
+        self.apart = nn.Parameter(torch.tensor(self.START_APART))
+        self.between = nn.Parameter(torch.tensor(self.START_BETWEEN))
+        matrix = torch.zeros(4, len(places))
+        for channel, (row, column) in enumerate(places):
+            matrix[2 * row + column, channel] = 1.0
+        self.total = FixedPointwise(matrix)
+
+    def of_vectors(self, vectors: Tensor) -> Tensor:
+        """Share (B, 1, H/8, W/8), may be above 1, for vectors (B, 2, H/8, W/8) in pixels."""
+        spread = F.max_pool2d(vectors, 3, 1, 1) + F.max_pool2d(-vectors, 3, 1, 1)
+        apart = spread.amax(1, keepdim=True).clamp(max=1.0)
+        fraction = (vectors - vectors.floor()).amax(1, keepdim=True)
+        return self.apart * apart + self.between * (fraction * BLOCK).clamp(max=1.0)
+
+    def forward(self, moved: Tensor, symbols: Tensor) -> Tensor:
+        """Add to the share of vectors that of symbols (B, C, H/16, W/16), whole numbers."""
+        coded = F.pixel_shuffle(self.total(symbols.abs()), 2)
+        return (coded + moved).clamp(0.0, 1.0)

@@ -42,6 +42,8 @@ BETWEEN = (1, 2)
 """Parts that lie between positions of the parts before."""
 WHOLE = 64.0
 """Weights are multiples of one in so many."""
+MAX_EXPECTED = 4096.0
+"""In quarter pixels. No search gets there; a hostile stream could, and on to beyond float32."""
 
 
 @dataclass
@@ -130,7 +132,7 @@ class VectorLatentModel(OrderedLatentModel):
             inputs += [_between(known), _between(last[:number])]
         with torch.autocast(before.device.type, enabled=False):
             foretold: Tensor = self.predictors[number](torch.cat(inputs, 1))
-        return foretold
+        return foretold.clamp(-MAX_EXPECTED, MAX_EXPECTED)
 
     def forward(
         self,
