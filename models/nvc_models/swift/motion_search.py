@@ -44,14 +44,17 @@ class _Pictures:
 class MotionSearch(nn.Module):
     """Finds vectors; encoders only, so that nothing depends on its last bit. Needs no training.
 
-    Blocks of 16x16: full search at quarter resolution, then ever smaller whole steps and the
+    Blocks of 16x16: full searches at low resolutions, then ever smaller whole steps and the
     vectors of neighbours, by absolute differences of luma. Then quarter pixels, by the bits that
     :class:`ResidualBits` expects and those of the vectors, again with the neighbours' vectors: what
     is smooth costs little. Blocks of 8x8 choose near their 16x16's and its neighbours' vectors;
     four that gain too little by moving apart move together.
     """
 
+    SCALES = (4, 8)
+    """Full searches are at one in so many pixels: the first finds more, the second farther."""
     REACH = 7
+    """Of full searches, in their pixels."""
     BIT_COST = 4.3e-4
     """Mean difference of a 16x16 block that is worth a bit, in steps of the quantiser."""
     LENGTH_BITS = 1.0
@@ -81,32 +84,36 @@ class MotionSearch(nn.Module):
         """
         y = luma(frame) - 0.5
         pictures = _Pictures(F.pixel_unshuffle(y, BLOCK), reference, step)
-        coarse = self._full_search(F.avg_pool2d(y, 4), F.avg_pool2d(reference, 4), step)
-        whole = self._whole_pixels(pictures, coarse)
+        coarse = [self._full_search(y, reference, step, scale) for scale in self.SCALES]
+        whole = self._whole_pixels(pictures, *coarse)
         around = _repeat(whole)
         bits = self.window(pictures.blocks, reference, around, step)
         together = self._together(pictures, whole, of_large_blocks(bits))
         return self._split(pictures, together, self.window.candidates(around), bits)
 
-    def _full_search(self, frame: Tensor, reference: Tensor, step: Tensor) -> Tensor:
-        """Vectors (B, 2, h/4, w/4) of the least error; a channel for each displacement."""
+    def _full_search(self, frame: Tensor, reference: Tensor, step: Tensor, scale: int) -> Tensor:
+        """Vectors (B, 2, H/16, W/16) of the least error of luma (B, 1, H, W), of 32x32 pixels.
+
+        At 1/``scale`` of the resolution, 4 or 8; a channel for each displacement.
+        """
+        frame, reference = F.avg_pool2d(frame, scale), F.avg_pool2d(reference, scale)
         side, (h, w) = 2 * self.REACH + 1, frame.shape[-2:]
         padded = F.pad(reference, (self.REACH,) * 4, mode="replicate")
         rows = torch.cat([padded[:, :, i : i + h] for i in range(side)], 1)
         moved = torch.cat([rows[..., i : i + w] for i in range(side)], 1)
-        half = F.avg_pool2d((frame - moved).abs(), 2)
-        error = F.avg_pool2d(half, 4, 2, 1, count_include_pad=False)
+        at_eighth = F.avg_pool2d((frame - moved).abs(), BLOCK // scale)
+        error = F.avg_pool2d(at_eighth, 4, 2, 1, count_include_pad=False)
         steps = torch.arange(side, device=frame.device, dtype=error.dtype) - self.REACH
         dx, dy = steps.repeat_interleave(side), steps.repeat(side)
         length = (dx.abs() + dy.abs()).view(1, -1, 1, 1)
         bits = self.LENGTH_BITS * length + self.STILL_BITS * (length > 0)
         cost = error + self.BIT_COST * step * bits
-        return 4.0 * _pick(cost, torch.stack((dx, dy), 1).view(1, -1, 2, 1, 1), self.TIE)
+        return scale * _pick(cost, torch.stack((dx, dy), 1).view(1, -1, 2, 1, 1), self.TIE)
 
-    def _whole_pixels(self, pictures: _Pictures, coarse: Tensor) -> Tensor:
+    def _whole_pixels(self, pictures: _Pictures, *coarse: Tensor) -> Tensor:
         """Vectors (B, 2, H/16, W/16) in whole pixels, from coarse ones."""
-        likely = _mean_around(coarse)
-        best = self._least(pictures, likely, torch.zeros_like(coarse), coarse[:, None], still=True)
+        likely, still = _mean_around(coarse[0]), torch.zeros_like(coarse[0])
+        best = self._least(pictures, likely, still, torch.stack(coarse, 1), still=True)
         for steps in (2.0, 1.0):
             best = self._least(pictures, likely, best, _steps(best, steps))
         best = self._least(pictures, likely, best, _neighbours(best))
