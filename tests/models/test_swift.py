@@ -40,7 +40,7 @@ def test_shapes_of_a_coded_sequence(rounding: str, tiny: SwiftConfig) -> None:
         assert not nothing.any()
     shapes = [t.shape for t in vars(reference).values()]
     assert shapes[:2] == [(1, 1, 64, 128), (1, 2, 32, 64)]
-    assert shapes[2:] == [(1, 32, 2, 4), (1, 32, 2, 4), (1, tiny.inter.latent, 4, 8)]
+    assert shapes[2:] == [(1, 36, 2, 4), (1, 36, 2, 4), (1, tiny.inter.latent, 4, 8)]
     for frame in frames[1:]:
         result = codec.inter(frame, reference, QUALITY, rounding=rounding)
         reference = result.reference

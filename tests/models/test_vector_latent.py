@@ -19,6 +19,7 @@ from nvc_models.swift.vector_graphs import (
 )
 from nvc_models.swift.vector_latent import (
     BETWEEN,
+    MOTION,
     MOTION_CHANNELS,
     PARTS,
     SIZES,
@@ -60,8 +61,9 @@ def some_vectors() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def arranged(model: VectorLatentModel, vectors: Tensor) -> Tensor:
-    """Vectors (B, 2, H/8, W/8) in pixels in coding order."""
-    return model.arrange(VectorTransform()(vectors))
+    """Vectors (B, 2, H/8, W/8) in pixels, with all bands, in coding order."""
+    coefficients = VectorTransform()(vectors)
+    return model.arrange(torch.cat((coefficients, torch.zeros_like(coefficients[:, :1])), 1))
 
 
 def code(model: VectorLatentModel, y: Tensor, before: Tensor, symbols: Tensor) -> CodedVectors:
@@ -70,12 +72,12 @@ def code(model: VectorLatentModel, y: Tensor, before: Tensor, symbols: Tensor) -
 
 def test_parts_hold_every_coefficient_of_every_place_once() -> None:
     channels = [channel for part in PARTS for channel in part]
-    assert sorted(channels) == [(c, place) for c in range(8) for place in range(4)]
+    assert sorted(channels) == [(c, place) for c in range(MOTION) for place in range(4)]
     assert sum(SIZES) == MOTION_CHANNELS
 
 
 def test_arranging_puts_coefficients_where_parts_say_and_has_an_inverse() -> None:
-    model, coefficients = new_model(), whole_numbers(2, 8, 2 * HEIGHT, 2 * WIDTH)
+    model, coefficients = new_model(), whole_numbers(2, MOTION, 2 * HEIGHT, 2 * WIDTH)
     y = model.arrange(coefficients)
     assert torch.equal(model.rearrange(y), coefficients)
     channels = [channel for part in PARTS for channel in part]
@@ -173,7 +175,7 @@ def test_vectors_between_four_that_are_equal_are_foretold_at_the_start() -> None
 @pytest.mark.parametrize("number", BETWEEN)
 @torch.no_grad()
 def test_what_lies_between_is_the_mean_of_the_middle_two_of_its_neighbours(number: int) -> None:
-    model, coefficients = new_model(), torch.zeros(1, 8, 2 * HEIGHT, 2 * WIDTH)
+    model, coefficients = new_model(), torch.zeros(1, MOTION, 2 * HEIGHT, 2 * WIDTH)
     coefficients[:, :2] = whole_numbers(1, 2, 2 * HEIGHT, 2 * WIDTH)
     y = model.arrange(coefficients)
     found = model.expected(number, torch.zeros_like(y), model.split(y)[:number])

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from nvc_export.pruning.trace import Trace, ends_of, spatial_source
 from nvc_models.ordered_latent import OrderedLatentModel
 from nvc_models.swift import Swift
-from nvc_models.swift.motion import VECTORS
 from nvc_models.swift.planes import CHANNELS
-from nvc_models.swift.vector_latent import MOTION_CHANNELS
+from nvc_models.swift.vector_latent import MOTION, MOTION_CHANNELS
 
 
 def _ordered_sources(name: str, latent: OrderedLatentModel) -> dict[str, int]:
@@ -32,7 +31,7 @@ class SwiftTrace(Trace):
                 "intra": intra.config.latent,
                 "intra_spatial": spatial_source(intra.latent),
                 "moved": CHANNELS,
-                "vectors": VECTORS,
+                "motion": MOTION,
                 "vectors_before": MOTION_CHANNELS,
                 **_ordered_sources("motion", inter.motion),
                 **_ordered_sources("inter", inter.latent),
@@ -57,14 +56,14 @@ class SwiftTrace(Trace):
         bias = frame.new_zeros(1, intra.config.width, 1, 1)
         thresholds = intra.thresholds(frame.new_zeros(1))
         moved = self.enter("moved", side // 8)
-        vectors = self.enter("vectors", side // 16)
+        motion = self.enter("motion", side // 16)
         vectors_before = self.enter("vectors_before", side // 32)
         return [
             intra.analysis(frame),
             intra.synthesis(self.enter("intra", side // 16), bias, *thresholds),
             *self.entropy_model("intra", intra.latent, side, []),
             inter.analysis(frame, moved),
-            *self._ordered("inter", inter.latent, side, [inter.context(moved), vectors]),
+            *self._ordered("inter", inter.latent, side, [inter.context(moved), motion]),
             *self._ordered("motion", inter.motion, side, [vectors_before]),
         ]
 

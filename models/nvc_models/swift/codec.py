@@ -22,6 +22,7 @@ from nvc_models.latent_graphs import LATENT_STRIDE
 from nvc_models.lean_latent import LeanLatentConfig, LeanLatentModel
 from nvc_models.ordered_latent import OrderedLatentConfig, OrderedLatentModel, magnitudes
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
+from nvc_models.swift.bands import Bands, BandSearch
 from nvc_models.swift.config import SHIFTS, InterConfig, IntraConfig, SwiftConfig
 from nvc_models.swift.motion import VECTORS, Compensation, VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
@@ -34,7 +35,12 @@ from nvc_models.swift.planes import (
     rgb_from_planes,
 )
 from nvc_models.swift.shrink import BlockStrength, Shrinkage, Thresholds
-from nvc_models.swift.vector_latent import MOTION_CHANNELS, VECTOR_STRIDE, VectorLatentModel
+from nvc_models.swift.vector_latent import (
+    MOTION,
+    MOTION_CHANNELS,
+    VECTOR_STRIDE,
+    VectorLatentModel,
+)
 from nvc_models.widths import resize_layers
 
 STRIDE = 8
@@ -231,6 +237,7 @@ class InterModel(nn.Module):
         self.search = MotionSearch(config.taps)
         self.compensation = Compensation(config.taps, overlap=config.overlap)
         self.search_step = SearchStep()
+        self.band_search, self.bands = BandSearch(self.search.bits, config.taps), Bands()
         self.vectors = VectorTransform()
         self.motion = VectorLatentModel(config.motion_hyper, config.motion_width)
         self.context = Context(config.entropy_width)
@@ -240,7 +247,7 @@ class InterModel(nn.Module):
                 config.latent,
                 config.hyper,
                 config.parts,
-                (config.entropy_width, VECTORS),
+                (config.entropy_width, MOTION),
                 config.entropy_width,
                 INTER_THRESHOLD,
             )
@@ -257,6 +264,24 @@ class InterModel(nn.Module):
         no_symbols = frame.new_zeros(b, self.config.latent, h // LATENT_STRIDE, w // LATENT_STRIDE)
         return Reference(*planes_from_rgb(frame), no_vectors, no_vectors, no_symbols)
 
+    def find_motion(self, frame: Tensor, luma: Tensor, step: Tensor) -> Tensor:
+        """Coefficients of vectors and choices of bands, (B, 9, H/16, W/16), to code a frame with.
+
+        From luma before, (B, 1, H, W); ``step``: see :class:`SearchStep`.
+        """
+        vectors = self.search(frame, luma, step)
+        choice = self.band_search(frame, luma, vectors, step)
+        return torch.cat((self.vectors(vectors), choice), 1)
+
+    def move(self, luma: Tensor, chroma: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (B, 2, H/8, W/8) and blocks (B, 96, H/8, W/8) of the picture moved by them.
+
+        ``motion``: as :meth:`find_motion` gives it.
+        """
+        vectors = self.vectors.inverse(motion[:, :VECTORS])
+        moved = self.compensation(luma, chroma, vectors)
+        return vectors, self.bands(moved, motion[:, VECTORS:])
+
     def forward(
         self,
         frame: Tensor,
@@ -268,8 +293,9 @@ class InterModel(nn.Module):
     ) -> Result:
         """Code a frame (B, 3, H, W) at a quality (B,), [0, 63]."""
         with torch.no_grad(), torch.autocast(frame.device.type, enabled=False):
-            found = self.search(frame, reference.luma, self.search_step(quality))
-            wanted = self.motion.arrange(self.vectors(found))
+            wanted = self.motion.arrange(
+                self.find_motion(frame, reference.luma, self.search_step(quality))
+            )
         motion = self.motion(
             wanted,
             reference.vector_symbols,
@@ -279,8 +305,7 @@ class InterModel(nn.Module):
         )
         with torch.autocast(frame.device.type, enabled=False):
             coefficients = self.motion.rearrange(motion.y_hat)
-            moves = self.vectors.inverse(coefficients)
-            moved = self.compensation(reference.luma, reference.chroma, moves)
+            moves, moved = self.move(reference.luma, reference.chroma, coefficients)
         y = self.analysis(frame, moved) * self.encode_gain(quality)
         coded = self.latent(
             y.float(),

@@ -36,7 +36,6 @@ from nvc_models.swift.codec import (
     pictures_from_blocks,
 )
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.motion import VECTORS
 from nvc_models.swift.planes import CHANNELS, planes_from_rgb
 from nvc_models.swift.vector_graphs import (
     BEFORE,
@@ -46,6 +45,7 @@ from nvc_models.swift.vector_graphs import (
     vector_steps,
     vectors_from,
 )
+from nvc_models.swift.vector_latent import MOTION
 
 
 class _IntraAnalysis(nn.Module):
@@ -82,13 +82,14 @@ class _MotionAnalysis(nn.Module):
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.search, self.vectors, self.latent = model.search, model.vectors, model.motion
+        self.model = model
 
     def forward(
         self, frame: Tensor, reference: Tensor, before: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
-        y = self.latent.arrange(self.vectors(self.search(frame, reference, step)))
-        return y, torch.round(self.latent.hyper_difference(y, before))
+        latent = self.model.motion
+        y = latent.arrange(self.model.find_motion(frame, reference, step))
+        return y, torch.round(latent.hyper_difference(y, before))
 
 
 class _Context(nn.Module):
@@ -96,17 +97,14 @@ class _Context(nn.Module):
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
-        self.vectors, self.compensation = model.vectors, model.compensation
-        self.context, self.latent = model.context, model.motion
-        self.decoded, self.strength = DecodedVectors(model.motion), model.strength
+        self.model, self.decoded = model, DecodedVectors(model.motion)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         vectors, symbols, (luma, chroma) = self.decoded(tensors)
-        coefficients = self.latent.rearrange(vectors)
-        moves = self.vectors.inverse(coefficients)
-        moved = self.compensation(luma, chroma, moves)
-        foretold = (self.context(moved), magnitudes(coefficients))
-        return vectors, symbols, moved, *foretold, self.strength.of_vectors(moves)
+        coefficients = self.model.motion.rearrange(vectors)
+        moves, moved = self.model.move(luma, chroma, coefficients)
+        foretold = (self.model.context(moved), magnitudes(coefficients))
+        return vectors, symbols, moved, *foretold, self.model.strength.of_vectors(moves)
 
 
 class _InterAnalysis(nn.Module):
@@ -255,7 +253,7 @@ def _tensors(codec: Swift) -> dict[str, TensorShape]:
         "moved_strength": TensorShape(1, STRIDE),
         "context": TensorShape(inter.context.down.out_channels, LATENT_STRIDE),
         **latent_shapes("intra", codec.intra.latent),
-        "motion_magnitudes": TensorShape(VECTORS, LATENT_STRIDE),
+        "motion_magnitudes": TensorShape(MOTION, LATENT_STRIDE),
         **vector_shapes(inter.motion),
         **ordered_shapes("inter", inter.latent),
     }

@@ -47,11 +47,11 @@ def initialize_inter(model: InterModel, frames: Tensor, references: Tensor) -> N
     """Start an inter model from frames and their predecessors, (N, 3, H, W) in [0, 1]."""
     luma, chroma = planes_from_rgb(references)
     middle = luma.new_tensor([MIDDLE_QUALITY])
-    vectors = model.search(frames, luma, model.search_step(middle))
+    motion = model.find_motion(frames, luma, model.search_step(middle))
     blocks = blocks_from_planes(*planes_from_rgb(frames))
-    y = _start_inter_transform(model, blocks - model.compensation(luma, chroma, vectors))
+    y = _start_inter_transform(model, blocks - model.move(luma, chroma, motion)[1])
     start_ordered_scales(model.latent, y * model.encode_gain(middle))
-    arranged = model.motion.arrange(model.vectors(vectors))
+    arranged = model.motion.arrange(motion)
     start_ordered_scales(model.motion, arranged - F.avg_pool2d(arranged, 3, 1, 1))
 
 

@@ -110,7 +110,7 @@ class DecodedVectors(nn.Module):
         self.count = len(latent.config.parts)
 
     def forward(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Take those tensors and others; returns (B, 32, H/32, W/32) twice, and the others."""
+        """Take those tensors and others; returns (B, 36, H/32, W/32) twice, and the others."""
         symbols, rest = tensors[: self.count], tensors[self.count :]
         *known, expected = rest[: self.count]
         vectors = torch.cat((*known, symbols[-1] + expected), 1)

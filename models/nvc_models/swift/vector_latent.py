@@ -8,7 +8,8 @@ order of summation.
 
 Vectors are coded at 1/32, four positions of 1/16 in one, in parts: those of one position, of that
 opposite to it, of the other two, which have neighbours known on all sides; then how the vectors of
-8x8 blocks differ from those, horizontally and vertically.
+8x8 blocks differ from those, horizontally and vertically; last, what :mod:`nvc_models.swift.bands`
+keeps of what they move.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from nvc_models.ordered_latent import OrderedLatentConfig, OrderedLatentModel, m
 from nvc_models.swift.motion import VECTORS
 
 VECTOR_STRIDE = 32
-MOTION_CHANNELS = 4 * VECTORS
-"""Of all vectors in a position at 1/32."""
+MOTION = VECTORS + 1
+"""Of each position at 1/16: the coefficients of vectors, and the choice of bands."""
+MOTION_CHANNELS = 4 * MOTION
+"""Of all vectors and choices in a position at 1/32."""
 COMPONENTS = 2
 PARTS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 0), (1, 0)),
@@ -35,8 +38,12 @@ PARTS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((0, 1), (1, 1), (0, 2), (1, 2)),
     tuple((c, place) for c in (2, 4, 6) for place in range(4)),
     tuple((c, place) for c in (3, 5, 7) for place in range(4)),
+    tuple((VECTORS, place) for place in range(4)),
 )
-"""Coefficient of :class:`nvc_models.swift.motion.VectorTransform` and place of every channel."""
+"""Coefficient of :class:`nvc_models.swift.motion.VectorTransform` and place of every channel.
+
+The choice of bands comes after the coefficients.
+"""
 SIZES = tuple(len(part) for part in PARTS)
 BETWEEN = (1, 2)
 """Parts that lie between positions of the parts before."""
@@ -48,7 +55,7 @@ MAX_EXPECTED = 4096.0
 
 @dataclass
 class CodedVectors(Quantized):
-    """Result of coding vectors: ``y_hat`` are the vectors; both (B, 32, H/32, W/32)."""
+    """Result of coding vectors: ``y_hat`` are the vectors; both (B, 36, H/32, W/32)."""
 
     symbols: Tensor
 
@@ -101,7 +108,7 @@ class VectorLatentModel(OrderedLatentModel):
             known += size
 
     def arrange(self, coefficients: Tensor) -> Tensor:
-        """Put (B, 8, H/16, W/16) in coding order, (B, 32, H/32, W/32)."""
+        """Put coefficients and choices (B, 9, H/16, W/16) in coding order, (B, 36, H/32, W/32)."""
         y: Tensor = self.there(F.pixel_unshuffle(coefficients, 2))
         return y
 
@@ -142,7 +149,7 @@ class VectorLatentModel(OrderedLatentModel):
         rounding: Rounding,
         skip_level: int = -1,
     ) -> CodedVectors:
-        """Code arranged vectors ``y`` (B, 32, H/32, W/32) as a codec would, with gradients.
+        """Code arranged vectors ``y`` (B, 36, H/32, W/32) as a codec would, with gradients.
 
         ``before``: symbols of the frame before; one prior: its arranged vectors. ``rounding`` and
         ``skip_level``: see :meth:`nvc_models.latent.LatentCoding.forward`.
