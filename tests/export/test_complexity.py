@@ -132,7 +132,9 @@ def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
         for graph, wanted in zip(found.graphs, expected.graphs, strict=True):
             extra = graph.parameters - wanted.parameters
             assert extra == 0 or (graph.name in encode_only and extra in kernels)
-            assert extra or graph.macs_per_pixel == wanted.macs_per_pixel
+            # What a model computes twice a graph computes once: the transform of a frame's blocks.
+            once = graph.name == "motion_analysis" and graph.macs_per_pixel < wanted.macs_per_pixel
+            assert extra or once or graph.macs_per_pixel == wanted.macs_per_pixel
         assert found.decoder_parameters == expected.decoder_parameters
         assert found.decoder_macs_per_pixel == expected.decoder_macs_per_pixel
 

@@ -143,7 +143,8 @@ def random_codec(config: Any, seed: int = 0) -> Any:
                     nn.init.uniform_(module.bias, -0.1, 0.1)
             elif isinstance(module, LatentQuantizer):
                 last = module.hyper_encoder[-1]
-                nn.init.uniform_(last.bias, -4.0, 4.0)  # small hyperlatents would round to zero
+                # Small hyperlatents would round to zero.
+                last.bias.copy_(torch.linspace(-4.0, 4.0, len(last.bias)))
             elif isinstance(module, QualityBias):
                 nn.init.uniform_(module.bias, -0.1, 0.1)
             elif isinstance(module, SymbolShape):
