@@ -72,8 +72,11 @@ ALLOWED_OPERATORS = {
 def test_every_tensor_is_that_of_the_pytorch_module(
     exported: Exported, size: tuple[int, int]
 ) -> None:
-    codec = exported.codec
-    tensors = tensors_of_frames(codec, moving_picture(3, *size))
+    codec, frames = exported.codec, moving_picture(3, *size)
+    if codec.family == "swift":  # noise cannot be foretold: every part has something to code
+        torch.manual_seed(1)
+        frames = (frames + 0.3 * torch.randn_like(frames)).clamp(0.0, 1.0)
+    tensors = tensors_of_frames(codec, frames)
     wrong = []
     with open_engine("ort:cpu,threads=1") as engine:
         for graph in codec.graphs:
