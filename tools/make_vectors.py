@@ -123,11 +123,10 @@ def _flipped(data: bytes, place: int) -> bytes:
     return data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
 
 
-def _wrong_check(packet: FramePacket) -> FramePacket:
+def _wrong_digest(packet: FramePacket) -> FramePacket:
     if packet.frame_number != 2:
         return packet
-    first, rest = packet.level_checks[:1], packet.level_checks[1:]
-    return replace(packet, level_checks=bytes([first[0] ^ 1]) + rest)
+    return replace(packet, digest=packet.digest ^ 1)
 
 
 DAMAGED = (
@@ -136,7 +135,7 @@ DAMAGED = (
     Damaged("truncated-in-the-trailer", lambda d: d[:-1], TruncatedStreamError),
     Damaged("flipped-bit-in-a-packet", lambda d: _flipped(d, len(d) // 2), StreamError),
     Damaged("flipped-bit-in-the-header", lambda d: _flipped(d, 20), StreamError),
-    Damaged("wrong-version", lambda d: d[:8] + b"\x02" + d[9:], StreamError),
+    Damaged("wrong-version", lambda d: d[:8] + b"\x01" + d[9:], StreamError),
     Damaged("transferred-as-text", lambda d: d.replace(b"\r\n", b"\n"), StreamError),
     Damaged("another-file-type", lambda d: b"\0\0\0\x18ftypmp42" + d[12:], StreamError),
     Damaged(
@@ -144,7 +143,7 @@ DAMAGED = (
         lambda d: _rewritten(d, lambda h: replace(h, bundle_digest=bytes(32))),
         BundleError,
     ),
-    Damaged("wrong-levels", lambda d: _rewritten(d, lambda h: h, _wrong_check), CalibrationError),
+    Damaged("wrong-levels", lambda d: _rewritten(d, lambda h: h, _wrong_digest), CalibrationError),
 )
 
 

@@ -3,12 +3,21 @@
 from nvc_calib.boundaries import Boundaries, round_epsilon
 from nvc_calib.drift import IndexDrift, compare_indices, merge_drifts, recommend_epsilon
 from nvc_calib.levels import ScaleLevels
-from nvc_calib.position import LevelCoder, PositionCoder, decode_levels, encode_levels
+from nvc_calib.position import (
+    LevelCoder,
+    LevelDecoder,
+    LevelEncoder,
+    PositionCoder,
+    decode_levels,
+    encode_levels,
+)
 
 __all__ = [
     "Boundaries",
     "IndexDrift",
     "LevelCoder",
+    "LevelDecoder",
+    "LevelEncoder",
     "PositionCoder",
     "ScaleLevels",
     "compare_indices",

@@ -8,6 +8,7 @@ therefore a comparison of real numbers, and the proofs in docs/calibration.md ne
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,37 @@ def round_epsilon(epsilon: float) -> float:
     if float(rounded) >= EPSILON_LIMIT:
         raise UsageError(f"epsilon {epsilon} is 0.25 in float32; it must be less than 0.25")
     return float(rounded)
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Elements that a decoder has to be told of.
+
+    positions: int64 (n,), strictly ascending. upper: bool (n,), whether the encoder's index is
+    not below the boundary it is near.
+    """
+
+    positions: Positions
+    upper: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls) -> Marks:
+        """No elements."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.bool_))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Marks]) -> Marks:
+        """Elements of all parts, whose positions ascend from part to part."""
+        if not parts:
+            return cls.none()
+        return cls(
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.upper for part in parts]),
+        )
+
+    def moved(self, distance: int) -> Marks:
+        """Count positions from an element that many places earlier."""
+        return Marks(self.positions + distance, self.upper)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from nvc_calib.bitfields import (
     unpack_bits,
     unpack_varint,
 )
-from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, Positions
+from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, Marks, Positions
 from nvc_calib.elimination import solve_blocks, solve_one
 from nvc_calib.hashrows import block_numbers, hash_words
 from nvc_errors import CalibrationError, DamagedInputError
@@ -72,6 +72,15 @@ class RetrievalBlocks:
             parity ^= parity >> np.uint64(shift)
         return np.asarray(parity & np.uint64(1), dtype=np.bool_)
 
+    def levels(self, index: FlatIndex, first: int, boundaries: Boundaries) -> LevelMap:
+        """Return the encoder's level map, uint8 (size,), of elements ``first`` and on."""
+        level_map = boundaries.floor_levels(index)
+        doubtful = boundaries.near(index, boundaries.epsilon)
+        upper = boundaries.nearest(index[doubtful])
+        lower = np.maximum(upper - np.uint8(1), np.uint8(max(boundaries.skip_level, 0)))
+        level_map[doubtful] = np.where(self.answer(doubtful + first), upper, lower)
+        return level_map
+
 
 def pack_answers(positions: Positions, answers: NDArray[np.bool_]) -> bytes:
     """Store one bit for each position (distinct, in [0, 2**32)).
@@ -97,14 +106,14 @@ def pack_answers(positions: Positions, answers: NDArray[np.bool_]) -> bytes:
 
 
 def unpack_blocks(data: bytes, size: int) -> RetrievalBlocks:
-    """Read side information for a latent of ``size`` elements; allocates O(len(data)).
+    """Read side information for ``size`` elements; allocates O(len(data)).
 
     Raises ``DamagedInputError`` for anything that ``pack_answers`` does not write.
     """
     if len(data) > size // 4 + _SPARE_BYTES:
         raise DamagedInputError(
             f"calibration data has {len(data)} bytes; expected at most "
-            f"{size // 4 + _SPARE_BYTES} for a latent of {size} elements"
+            f"{size // 4 + _SPARE_BYTES} for {size} elements"
         )
     if len(data) <= SINGLE_BLOCK_BYTES:
         if data and data[-1] == 0:
@@ -180,22 +189,16 @@ def _columns_from_solution(solution: NDArray[np.uint64]) -> NDArray[np.int64]:
 class RetrievalCoder:
     """Stores one bit for each element that a decoder might doubt; stateless."""
 
-    def encode(self, index: FlatIndex, boundaries: Boundaries) -> tuple[LevelMap, bytes]:
-        """Return the level map, uint8 (size,), and the packed retrieval structure."""
+    def mark(self, index: FlatIndex, boundaries: Boundaries) -> tuple[LevelMap, Marks]:
+        """Return the level map, uint8 (size,), and the keys."""
         keys = boundaries.near(index, 2.0 * boundaries.epsilon)
         key_index = index[keys]
-        answers = key_index >= np.rint(key_index)
-        return boundaries.floor_levels(index), pack_answers(keys, answers)
+        return boundaries.floor_levels(index), Marks(keys, key_index >= np.rint(key_index))
 
-    def decode(self, index: FlatIndex, side_information: bytes, boundaries: Boundaries) -> LevelMap:
-        """Return the encoder's level map, uint8 (size,).
+    def pack(self, marks: Marks) -> bytes:
+        """Return the packed retrieval structure."""
+        return pack_answers(marks.positions, marks.upper)
 
-        Raises ``DamagedInputError`` if the bytes are malformed.
-        """
-        blocks = unpack_blocks(side_information, index.size)
-        level_map = boundaries.floor_levels(index)
-        doubtful = boundaries.near(index, boundaries.epsilon)
-        upper = boundaries.nearest(index[doubtful])
-        lower = np.maximum(upper - np.uint8(1), np.uint8(max(boundaries.skip_level, 0)))
-        level_map[doubtful] = np.where(blocks.answer(doubtful), upper, lower)
-        return level_map
+    def unpack(self, data: bytes, size: int) -> RetrievalBlocks:
+        """Read it back; ``DamagedInputError`` if the bytes are malformed."""
+        return unpack_blocks(data, size)

@@ -10,6 +10,8 @@ Byte layout: docs/calibration.md, "Relative position coding".
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nvc_calib.bitfields import (
@@ -20,7 +22,7 @@ from nvc_calib.bitfields import (
     unpack_bits,
     unpack_varint,
 )
-from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, Positions
+from nvc_calib.boundaries import Boundaries, FlatIndex, LevelMap, Marks, Positions
 from nvc_errors import CalibrationError, DamagedInputError
 
 _MAX_GAP_BITS = 32
@@ -51,7 +53,7 @@ def unpack_positions(data: bytes, size: int) -> Positions:
     first, offset = unpack_varint(data, 1, "first position")
     if first >= size:
         raise DamagedInputError(
-            f"calibration data starts at position {first}; the latent has {size} elements"
+            f"calibration data starts at position {first}; there are {size} elements"
         )
     packed = memoryview(data)[offset:]
     if width == 0:
@@ -62,7 +64,7 @@ def unpack_positions(data: bytes, size: int) -> Positions:
         return np.array([first], dtype=np.int64)
     if 8 * len(packed) // width > size + 7:  # a gap has one bit at least: at most 7 are padding
         raise DamagedInputError(
-            f"calibration data has {len(packed)} bytes of gaps; the latent has only {size} elements"
+            f"calibration data has {len(packed)} bytes of gaps; there are only {size} elements"
         )
     bits = unpack_bits(packed)
     gaps = fields_from_bits(bits, width)
@@ -81,29 +83,24 @@ def unpack_positions(data: bytes, size: int) -> Positions:
     positions = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(gaps[:count])]) + first
     if int(positions[-1]) >= size:
         raise DamagedInputError(
-            f"calibration data ends at position {int(positions[-1])}; "
-            f"the latent has {size} elements"
+            f"calibration data ends at position {int(positions[-1])}; there are {size} elements"
         )
     return positions
 
 
-class RelativePositionCoder:
-    """Sends the positions of the boundary set; stateless."""
+@dataclass(frozen=True)
+class BoundarySet:
+    """The encoder's boundary set of a frame; positions int64, strictly ascending."""
 
-    def encode(self, index: FlatIndex, boundaries: Boundaries) -> tuple[LevelMap, bytes]:
-        """Return the level map, uint8 (size,), and the packed boundary set."""
-        positions = boundaries.near(index, boundaries.epsilon)
-        level_map = boundaries.floor_levels(index)
-        level_map[positions] = boundaries.nearest(index[positions])
-        return level_map, pack_positions(positions)
+    positions: Positions
 
-    def decode(self, index: FlatIndex, side_information: bytes, boundaries: Boundaries) -> LevelMap:
-        """Return the encoder's level map, uint8 (size,).
+    def levels(self, index: FlatIndex, first: int, boundaries: Boundaries) -> LevelMap:
+        """Return the encoder's level map, uint8 (size,), of elements ``first`` and on.
 
-        Raises ``DamagedInputError`` if the bytes are malformed and ``CalibrationError`` if a
-        position they name is further than 2 epsilon from every boundary.
+        Raises ``CalibrationError`` if a position is further than 2 epsilon from every boundary.
         """
-        positions = unpack_positions(side_information, index.size)
+        start, stop = self.positions.searchsorted((first, first + index.size))
+        positions = self.positions[start:stop] - first
         level_map = boundaries.floor_levels(index)
         picked = index[positions]
         nearest = np.rint(picked)
@@ -122,3 +119,22 @@ class RelativePositionCoder:
             )
         level_map[positions] = nearest.astype(np.uint8)
         return level_map
+
+
+class RelativePositionCoder:
+    """Sends the positions of the boundary set; stateless."""
+
+    def mark(self, index: FlatIndex, boundaries: Boundaries) -> tuple[LevelMap, Marks]:
+        """Return the level map, uint8 (size,), and the boundary set."""
+        positions = boundaries.near(index, boundaries.epsilon)
+        level_map = boundaries.floor_levels(index)
+        level_map[positions] = boundaries.nearest(index[positions])
+        return level_map, Marks(positions, np.ones(positions.shape, np.bool_))
+
+    def pack(self, marks: Marks) -> bytes:
+        """Return the packed boundary set."""
+        return pack_positions(marks.positions)
+
+    def unpack(self, data: bytes, size: int) -> BoundarySet:
+        """Read it back; ``DamagedInputError`` if the bytes are malformed."""
+        return BoundarySet(unpack_positions(data, size))

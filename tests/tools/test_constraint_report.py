@@ -72,7 +72,7 @@ def test_tool_on_two_checkpoints(trained: Path, clip: Path, tmp_path: Path) -> N
     assert constraint_report.main([*given, "-o", str(output)]) == 0
     result = json.loads(output.with_suffix(".json").read_text())
     assert [row["epsilon"] for row in result["rows"]] == [0, 1e-4, 1e-3, 1e-2]
-    assert result["elements_per_inter_frame"] == (320 + 8) * 4 * 4
+    assert result["elements_per_inter_frame"] == (320 + 9) * 4 * 4
     for row in result["rows"]:
         assert row["with"] == row["without"]
     counts = [row["with"]["coordinates"] for row in result["rows"][1:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc_calib import decode_levels
+from nvc_calib import LevelDecoder
 from nvc_engines import Engine
 from nvc_runtime.bundle import Bundle, CodeStep, Program
 from nvc_runtime.codec import Decoder
-from nvc_runtime.entropy import FrameDecoder, FrameEncoder
+from nvc_runtime.codec.symbols import FrameTables
+from nvc_runtime.entropy import FrameDecoder, FrameEncoder, StreamTables
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader
 
 Levels = NDArray[np.uint8]
@@ -33,6 +35,7 @@ class FrameWork:
 class EntropyWork:
     """All that the entropy coder needs to code a stream's symbols, without a network.
 
+    Frames are decoded, and encoded, in order, as tables learn from frame to frame.
     coded: symbols in the stream. elements: those and the skipped ones.
     """
 
@@ -42,55 +45,72 @@ class EntropyWork:
     frames: list[FrameWork]
     coded: int
     elements: int
+    reading: StreamTables
+    writing: StreamTables
 
     def decode(self, frame: FrameWork) -> list[NDArray[np.int32]]:
-        """Decode one of the frames: a symbol array for each coding step."""
+        """Decode the next of the frames: a symbol array for each coding step."""
         decoder, levels, found = FrameDecoder(frame.packet.payload), iter(frame.levels), []
+        of_frame = self._tables_of(frame, self.reading)
         for step in _code_steps(frame.program):
-            tables = self.bundle.tables[step.tables]
+            tables = of_frame.of_step(step)
             if step.has_scale_prior:
                 found.append(decoder.decode_scale(next(levels), tables, self.skip_level))
             else:
                 shape = self.bundle.manifest.tensors[step.tensor].shape(*self.padded)
                 found.append(decoder.decode_factorized((shape[1], shape[2], shape[3]), tables))
         decoder.finish(expected_digest=frame.packet.digest)
+        decoder.learn()
         return found
 
     def encode(self, frame: FrameWork, symbols: Sequence[NDArray[np.int32]]) -> bytes:
         """Encode what `decode` returned: the frame's payload."""
         encoder, levels = FrameEncoder(), iter(frame.levels)
+        of_frame = self._tables_of(frame, self.writing)
         for step, array in zip(_code_steps(frame.program), symbols, strict=True):
-            tables = self.bundle.tables[step.tables]
+            tables = of_frame.of_step(step)
             if step.has_scale_prior:
                 encoder.encode_scale(array, next(levels), tables, self.skip_level)
             else:
                 encoder.encode_factorized(array, tables)
+        encoder.learn()
         return encoder.finish()
+
+    def _tables_of(self, frame: FrameWork, stream: StreamTables) -> FrameTables:
+        if frame.packet.kind is FrameKind.INTRA:
+            stream.reset()
+            return FrameTables(self.bundle, None)
+        return FrameTables(self.bundle, stream)
 
 
 class _LevelsTap:
     """Resolves the scale indices of a decoder to levels, and keeps them by frame."""
 
-    def __init__(self, stream: bytes, levels: int) -> None:
+    def __init__(self, stream: bytes, bundle: Bundle) -> None:
         reader = StreamReader(io.BytesIO(stream))
         self.header, self.packets = reader.header, list(reader)
+        self.padded = bundle.manifest.padded(self.header.height, self.header.width)
         self.found: list[list[Levels]] = [[] for _ in self.packets]
-        self._levels = levels
+        self._bundle = bundle
+        self._decoder: LevelDecoder | None = None
 
     def index(self, frame_number: int, tensor: str, index: NDArray[np.float32]) -> None:
         """Keep the levels of one step."""
         del tensor
-        found = self.found[frame_number]
-        found.append(
-            decode_levels(
-                index,
-                self.packets[frame_number].calibration[len(found)],
-                levels=self._levels,
-                skip_level=self.header.skip_level,
-                epsilon=self.header.epsilon,
-                coder=self.header.position_coder,
+        found, header, manifest = self.found[frame_number], self.header, self._bundle.manifest
+        if not found or self._decoder is None:
+            packet = self.packets[frame_number]
+            intra = packet.kind is FrameKind.INTRA
+            steps = (manifest.intra if intra else manifest.inter).scale_steps
+            self._decoder = LevelDecoder(
+                packet.calibration,
+                sum(math.prod(manifest.tensors[s.tensor].shape(*self.padded)) for s in steps),
+                levels=manifest.scale_levels.count,
+                skip_level=header.skip_level,
+                epsilon=header.epsilon,
+                coder=header.position_coder,
             )
-        )
+        found.append(self._decoder.decode(index))
 
     def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:
         """Take no notice of samples."""
@@ -99,7 +119,7 @@ class _LevelsTap:
 def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWork:
     """Decode a stream once and keep what the entropy coder needs."""
     manifest = bundle.manifest
-    tap = _LevelsTap(stream, manifest.scale_levels.count)
+    tap = _LevelsTap(stream, bundle)
     for _ in Decoder(io.BytesIO(stream), engine, bundle=bundle, tap=tap):
         pass
     programs = {FrameKind.INTRA: manifest.intra, FrameKind.INTER: manifest.inter}
@@ -107,8 +127,7 @@ def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWo
         FrameWork(packet, programs[packet.kind], levels)
         for packet, levels in zip(tap.packets, tap.found, strict=True)
     ]
-    padded = manifest.padded(tap.header.height, tap.header.width)
-    skip_level = tap.header.skip_level
+    padded, skip_level = tap.padded, tap.header.skip_level
     elements = coded = sum(
         int(np.prod(manifest.tensors[step.tensor].shape(*padded)))
         for frame in frames
@@ -118,7 +137,8 @@ def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWo
     for levels in (array for frame in frames for array in frame.levels):
         elements += levels.size
         coded += int(np.count_nonzero(levels > skip_level))
-    return EntropyWork(bundle, skip_level, padded, frames, coded, elements)
+    reading, writing = StreamTables(bundle.tables), StreamTables(bundle.tables)
+    return EntropyWork(bundle, skip_level, padded, frames, coded, elements, reading, writing)
 
 
 def time_entropy(work: EntropyWork) -> tuple[float, float]:

@@ -15,7 +15,7 @@ EXACT_FRAME = "exact_frame"
 GIVEN_FRAMES = (FRAME, EXACT_FRAME)
 
 MAX_SCALE_STEPS = 64
-"""A frame packet has room for no more."""
+"""Of a program; no codec needs nearly as many."""
 
 RESERVED_SECTIONS = frozenset({"header", "framing", "checks", "calibration", "pixels", "index"})
 """What the container's own bits are counted under."""

@@ -25,7 +25,8 @@ from nvc_runtime.codec.samples import (
     input_from_frame,
     sample_index,
 )
-from nvc_runtime.codec.symbols import CodingRules, SymbolCoder, SymbolReader
+from nvc_runtime.codec.symbols import CodingRules, FrameTables, SymbolCoder, SymbolReader
+from nvc_runtime.entropy import StreamTables
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader, read_index
 from nvc_runtime.video import VideoInfo
 
@@ -148,6 +149,7 @@ class Decoder:
             manifest.padded(self.header.height, self.header.width),
             self.elapsed,
         )
+        self._tables = StreamTables(self.bundle.tables)
         self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
@@ -183,10 +185,19 @@ class Decoder:
 
     def _decode(self, packet: FramePacket) -> DecodedFrame:
         manifest = self.bundle.manifest
-        program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
-        self._check_packet(packet, len(program.scale_steps))
-        name = str(self.engine.info.spec)
-        reader = SymbolReader(self.bundle, self._rules, packet, name, self.elapsed)
+        self._check_quality(packet)
+        intra = packet.kind is FrameKind.INTRA
+        program = manifest.intra if intra else manifest.inter
+        if intra:
+            self._tables.reset()
+        reader = SymbolReader(
+            FrameTables(self.bundle, None if intra else self._tables),
+            self._rules,
+            packet,
+            self._interpreter.scale_elements(program),
+            str(self.engine.info.spec),
+            self.elapsed,
+        )
         coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
         # Until this frame has proved right there is nothing that the next one may refer to.
         carried, self._carried = self._carried, None
@@ -238,16 +249,11 @@ class Decoder:
             "encode with a larger --pixel-epsilon, or decode with an engine closer to the encoder's"
         )
 
-    def _check_packet(self, packet: FramePacket, steps: int) -> None:
-        where = f"frame {packet.frame_number}"
-        if len(packet.calibration) != steps:
-            raise StreamError(
-                f"{where} has {len(packet.calibration)} scale-prior steps, the bundle's program "
-                f"{steps}; the stream is damaged or was made with another bundle"
-            )
+    def _check_quality(self, packet: FramePacket) -> None:
         if packet.quality >= self.bundle.manifest.qualities:
             raise StreamError(
-                f"{where} has quality {packet.quality}, the bundle {self.bundle.manifest.qualities}"
+                f"frame {packet.frame_number} has quality {packet.quality}, the bundle "
+                f"{self.bundle.manifest.qualities}"
             )
 
     def _check_bundle(self) -> None:

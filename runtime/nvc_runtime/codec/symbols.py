@@ -12,11 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc_calib import PositionCoder, decode_levels, encode_levels
+from nvc_calib import LevelDecoder, LevelEncoder, PositionCoder
 from nvc_errors import CalibrationError, DamagedInputError, EngineError, StreamError
 from nvc_runtime.bundle import Bundle, CodeStep
 from nvc_runtime.codec.elapsed import Elapsed
-from nvc_runtime.entropy import SYMBOL_LIMIT, FrameDecoder, FrameEncoder
+from nvc_runtime.entropy import (
+    SYMBOL_LIMIT,
+    FrameDecoder,
+    FrameEncoder,
+    StreamTables,
+    Tables,
+)
 from nvc_runtime.stream import FramePacket
 
 
@@ -28,6 +34,20 @@ class CodingRules:
     skip_level: int
     epsilon: float
     coder: PositionCoder
+
+
+class FrameTables:
+    """The tables of one frame: the bundle's for intra frames, the stream's for inter frames."""
+
+    def __init__(self, bundle: Bundle, adaptive: StreamTables | None) -> None:
+        """``adaptive``: None for an intra frame."""
+        self._fixed, self._adaptive = bundle.tables, adaptive
+
+    def of_step(self, step: CodeStep) -> Tables:
+        """Return the tables of a coding step."""
+        if self._adaptive is None:
+            return self._fixed[step.tables]
+        return self._adaptive.of_step(step.tensor, step.tables)
 
 
 class SymbolCoder(ABC):
@@ -55,10 +75,15 @@ class SymbolWriter(SymbolCoder):
 
     needs_symbols = True
 
-    def __init__(self, bundle: Bundle, rules: CodingRules, elapsed: Elapsed) -> None:
-        self._tables, self._rules, self._elapsed = bundle.tables, rules, elapsed
+    def __init__(self, tables: FrameTables, rules: CodingRules, elapsed: Elapsed) -> None:
+        self._tables, self._rules, self._elapsed = tables, rules, elapsed
         self.entropy = FrameEncoder()
-        self.calibration: list[bytes] = []
+        self.calibration = LevelEncoder(
+            levels=rules.levels,
+            skip_level=rules.skip_level,
+            epsilon=rules.epsilon,
+            coder=rules.coder,
+        )
         self.section_bits: dict[str, float] = {}
 
     def code(
@@ -75,7 +100,7 @@ class SymbolWriter(SymbolCoder):
         before = self.entropy.bits_so_far()
         if index is None:
             with self._elapsed.measure("entropy"):
-                self.entropy.encode_factorized(whole, self._tables[step.tables])
+                self.entropy.encode_factorized(whole, self._tables.of_step(step))
         else:
             whole = self._code_scale(step, index, whole)
         used = self.entropy.bits_so_far() - before
@@ -87,16 +112,10 @@ class SymbolWriter(SymbolCoder):
     ) -> NDArray[np.int32]:
         rules = self._rules
         with self._elapsed.measure("calibration"):
-            levels, side_information = encode_levels(
-                index,
-                levels=rules.levels,
-                skip_level=rules.skip_level,
-                epsilon=rules.epsilon,
-                coder=rules.coder,
-            )
-        self.calibration.append(side_information)
+            levels = self.calibration.encode(index)
         with self._elapsed.measure("entropy"):
-            self.entropy.encode_scale(whole, levels, self._tables[step.tables], rules.skip_level)
+            tables = self._tables.of_step(step)
+            self.entropy.encode_scale(whole, levels, tables, rules.skip_level)
             if rules.skip_level >= 0:
                 whole[levels <= rules.skip_level] = 0
         return whole
@@ -109,17 +128,26 @@ class SymbolReader(SymbolCoder):
 
     def __init__(
         self,
-        bundle: Bundle,
+        tables: FrameTables,
         rules: CodingRules,
         packet: FramePacket,
+        scale_elements: int,
         engine_name: str,
         elapsed: Elapsed,
     ) -> None:
-        self._tables, self._rules, self._packet = bundle.tables, rules, packet
+        """``scale_elements``: of all latent parts with a scale prior together."""
+        self._tables, self._rules, self._packet = tables, rules, packet
         self._engine_name, self._elapsed = engine_name, elapsed
-        self._scale_steps = 0
         with self._naming("all"):
             self.entropy = FrameDecoder(packet.payload)
+            self._calibration = LevelDecoder(
+                packet.calibration,
+                scale_elements,
+                levels=rules.levels,
+                skip_level=rules.skip_level,
+                epsilon=rules.epsilon,
+                coder=rules.coder,
+            )
 
     def code(
         self,
@@ -133,35 +161,26 @@ class SymbolReader(SymbolCoder):
         with self._naming(step.tensor):
             if index is None:
                 with self._elapsed.measure("entropy"):
-                    whole = self.entropy.decode_factorized(shape, self._tables[step.tables])
+                    whole = self.entropy.decode_factorized(shape, self._tables.of_step(step))
             else:
                 whole = self._code_scale(step, index)
         return whole.astype(np.float32)
 
     def finish(self) -> None:
-        """Compare the frame's digest; raise :class:`CalibrationError` if symbols differ."""
-        with self._naming("all"):
+        """Compare the frame's digest; raise :class:`CalibrationError` if symbols differ.
+
+        Tables that adapt then learn from the frame.
+        """
+        with self._naming("all"), self._elapsed.measure("entropy"):
             self.entropy.finish(expected_digest=self._packet.digest)
+            self.entropy.learn()
 
     def _code_scale(self, step: CodeStep, index: NDArray[np.float32]) -> NDArray[np.int32]:
-        rules, number = self._rules, self._scale_steps
-        self._scale_steps += 1
         with self._elapsed.measure("calibration"):
-            levels = decode_levels(
-                index,
-                self._packet.calibration[number],
-                levels=rules.levels,
-                skip_level=rules.skip_level,
-                epsilon=rules.epsilon,
-                coder=rules.coder,
-            )
+            levels = self._calibration.decode(index)
         with self._elapsed.measure("entropy"):
-            return self.entropy.decode_scale(
-                levels,
-                self._tables[step.tables],
-                rules.skip_level,
-                expected_check=self._packet.level_checks[number],
-            )
+            tables = self._tables.of_step(step)
+            return self.entropy.decode_scale(levels, tables, self._rules.skip_level)
 
     def _naming(self, latent: str) -> _Naming:
         return _Naming(self._packet.frame_number, latent, self._engine_name, self._rules)

@@ -1,18 +1,20 @@
 """The entropy coder: integer frequency tables and one range coder per frame."""
 
-from nvc_runtime.entropy.coder import FrameDecoder, FrameEncoder
-from nvc_runtime.entropy.digest import level_check
+from nvc_runtime.entropy.adaptation import AdaptiveTables, StreamTables
+from nvc_runtime.entropy.coder import FrameDecoder, FrameEncoder, Tables
 from nvc_runtime.entropy.priors import gaussian_tables, laplace_tables, table_from_probabilities
 from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable, TableSet
 
 __all__ = [
     "SYMBOL_LIMIT",
+    "AdaptiveTables",
     "FrameDecoder",
     "FrameEncoder",
     "FrequencyTable",
+    "StreamTables",
     "TableSet",
+    "Tables",
     "gaussian_tables",
     "laplace_tables",
-    "level_check",
     "table_from_probabilities",
 ]

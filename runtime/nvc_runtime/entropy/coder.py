@@ -8,35 +8,76 @@ array, which is what makes this fast. Section 5 of ``docs/bitstream.md``.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc_errors import CalibrationError, EngineError, StreamError
+from nvc_runtime.entropy.adaptation import AdaptiveTables
 from nvc_runtime.entropy.digest import FrameDigest
 from nvc_runtime.entropy.escape import decode_escapes, encode_escapes
 from nvc_runtime.entropy.grouping import groups_from_levels
 from nvc_runtime.entropy.payload import shortest_payload, words_from_payload
 from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable, TableSet
 
+Tables = TableSet | AdaptiveTables
+
+CHECK_BITS = 4
+"""Of the digest so far, coded before the symbols of each scale-prior step that has any."""
+
 _half: Any = constriction.stream.model.Uniform(2)
+_check: Any = constriction.stream.model.Uniform(1 << CHECK_BITS)
 
 
-class FrameEncoder:
+class CodedGroups(NamedTuple):
+    """What one step coded: the arguments of :meth:`AdaptiveTables.learn`."""
+
+    tables: Tables
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    symbols: NDArray[np.int32]
+
+
+class _FrameCoder:
+    """What both sides keep of a frame."""
+
+    def __init__(self) -> None:
+        self._digest = FrameDigest()
+        self._coded: list[CodedGroups] = []
+
+    @property
+    def digest(self) -> int:
+        """Digest of all levels and symbols so far, u32."""
+        return self._digest.value
+
+    def learn(self) -> None:
+        """Let adaptive tables take in the frame's symbols; once, after its last step."""
+        for tables, indices, counts, symbols in self._coded:
+            if isinstance(tables, AdaptiveTables):
+                tables.learn(indices, counts, symbols)
+
+    def _check_of(self, levels_crc: int) -> int:
+        """Add a scale-prior step's levels to the digest; return the step's check."""
+        self._digest.add_levels(levels_crc)
+        return self._digest.value & ((1 << CHECK_BITS) - 1)
+
+
+class FrameEncoder(_FrameCoder):
     """Writes the entropy payload of one frame."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._coder: Any = constriction.stream.queue.RangeEncoder()
-        self._digest = FrameDigest()
-        self._level_checks = bytearray()
 
     def encode_scale(
         self,
         symbols: NDArray[np.int32],
         levels: NDArray[np.uint8],
-        tables: TableSet,
+        tables: Tables,
         skip_level: int,
     ) -> None:
         """Code symbols with a scale prior.
@@ -58,15 +99,18 @@ class FrameEncoder:
         plan = groups_from_levels(levels, skip_level, tables)
         ordered = _checked(symbols).reshape(-1).take(plan.order)
         _check_range(ordered)
-        self._level_checks.append(plan.crc & 0xFF)
-        self._digest.add_levels(plan.crc)
+        check = self._check_of(plan.crc)
+        if not ordered.size:
+            return
+        self._coder.encode(check, _check)
         self._digest.add_symbols(ordered)
+        self._coded.append(CodedGroups(tables, plan.levels, plan.counts, ordered))
         start = 0
         for level, count in zip(plan.levels.tolist(), plan.counts.tolist(), strict=True):
             self._encode_group(ordered[start : start + count], tables[level])
             start += count
 
-    def encode_factorized(self, symbols: NDArray[np.int32], tables: TableSet) -> None:
+    def encode_factorized(self, symbols: NDArray[np.int32], tables: Tables) -> None:
         """Code symbols with a factorised prior.
 
         Args:
@@ -84,18 +128,10 @@ class FrameEncoder:
         _check_range(channels)
         self._digest.add_symbols(channels)
         if channels.size:
+            groups = _groups_of_channels(channels.shape)
+            self._coded.append(CodedGroups(tables, *groups, channels.reshape(-1)))
             for channel, table in zip(channels, tables, strict=True):
                 self._encode_group(channel, table)
-
-    @property
-    def digest(self) -> int:
-        """Digest of all levels and symbols so far, u32."""
-        return self._digest.value
-
-    @property
-    def level_checks(self) -> bytes:
-        """The level checks of the scale-prior steps so far, one byte each."""
-        return bytes(self._level_checks)
 
     def bits_so_far(self) -> float:
         """Information coded so far, in bits; differences give the size of single steps."""
@@ -121,7 +157,7 @@ class FrameEncoder:
         encode_escapes(symbols[escaped], table, self._coder.encode)
 
 
-class FrameDecoder:
+class FrameDecoder(_FrameCoder):
     """Reads the entropy payload of one frame.
 
     Whatever the payload holds, a step returns symbols of the right shape or raises; memory and
@@ -140,17 +176,13 @@ class FrameDecoder:
                 "entropy payload: found a zero byte at its end, expected none; the stream is "
                 "damaged or not from a conforming encoder"
             )
+        super().__init__()
         self._coder: Any = constriction.stream.queue.RangeDecoder(words_from_payload(payload))
-        self._digest = FrameDigest()
         self._steps = 0
+        self._has_levels = False
 
     def decode_scale(
-        self,
-        levels: NDArray[np.uint8],
-        tables: TableSet,
-        skip_level: int,
-        *,
-        expected_check: int | None = None,
+        self, levels: NDArray[np.uint8], tables: Tables, skip_level: int
     ) -> NDArray[np.int32]:
         """Return the symbols of a scale-prior step: int32, the shape of `levels`.
 
@@ -158,32 +190,35 @@ class FrameDecoder:
             levels: uint8, any shape.
             tables: one table per level.
             skip_level: -1..254; symbols are 0 where the level is at most this.
-            expected_check: the step's level check in the packet; None to go without.
 
         Raises:
             ValueError: an argument is not as described, or a level has no table.
             CalibrationError: the levels are not those of the encoder.
-            StreamError: the payload is damaged.
 
         """
         plan = groups_from_levels(levels, skip_level, tables)
-        check = plan.crc & 0xFF
-        if expected_check is not None and check != expected_check:
+        found = self._check_of(plan.crc)
+        symbols = np.zeros(levels.size, dtype=np.int32)
+        self._steps += 1
+        if not plan.order.size:
+            return symbols.reshape(levels.shape)
+        self._has_levels = True
+        with self._naming_failures():
+            expected = int(self._coder.decode(_check))
+        if found != expected:
             raise CalibrationError(
-                f"coding step {self._steps + 1}: found level check {check:#04x}, the stream "
-                f"has {expected_check:#04x}: this engine drifts by more than the stream's epsilon; "
+                f"coding step {self._steps}: found check {found:#x}, the stream has "
+                f"{expected:#x}: this engine drifts by more than the stream's epsilon; "
                 "decode with another engine or encode with a larger epsilon"
             )
         ordered = self._decode_groups(tables, plan.levels, plan.counts)
         ordered += tables.offsets[plan.levels].repeat(plan.counts)
-        self._digest.add_levels(plan.crc)
         self._digest.add_symbols(ordered)
-        self._steps += 1
-        symbols = np.zeros(levels.size, dtype=np.int32)
+        self._coded.append(CodedGroups(tables, plan.levels, plan.counts, ordered))
         symbols[plan.order] = ordered
         return symbols.reshape(levels.shape)
 
-    def decode_factorized(self, shape: tuple[int, int, int], tables: TableSet) -> NDArray[np.int32]:
+    def decode_factorized(self, shape: tuple[int, int, int], tables: Tables) -> NDArray[np.int32]:
         """Return the symbols of a factorised step: int32 (C, H, W).
 
         Args:
@@ -193,24 +228,20 @@ class FrameDecoder:
         Raises:
             ValueError: there are not C tables.
             StreamError: the payload is damaged.
+            CalibrationError: levels of a step before are not those of the encoder.
 
         """
         if len(shape) != 3 or shape[0] != len(tables) or min(shape) < 0:
             raise ValueError(f"shape is {shape}, expected ({len(tables)}, H, W)")
         channels, height, width = shape
         size = height * width
-        indices = np.arange(channels if size else 0)
-        symbols = self._decode_groups(tables, indices, np.full(indices.shape, size))
-        symbols = symbols.reshape(channels, size)
+        groups = _groups_of_channels((channels if size else 0, size))
+        symbols = self._decode_groups(tables, *groups).reshape(channels, size)
         symbols += tables.offsets[:, np.newaxis]
         self._digest.add_symbols(symbols)
+        self._coded.append(CodedGroups(tables, *groups, symbols.reshape(-1)))
         self._steps += 1
         return symbols.reshape(shape)
-
-    @property
-    def digest(self) -> int:
-        """Digest of all levels and symbols so far, u32."""
-        return self._digest.value
 
     def finish(self, *, expected_digest: int | None = None) -> None:
         """Check, after the last step, that the payload ends here too.
@@ -236,7 +267,7 @@ class FrameDecoder:
             )
 
     def _decode_groups(
-        self, tables: TableSet, indices: NDArray[np.int64], counts: NDArray[np.int64]
+        self, tables: Tables, indices: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         """Return the symbols of groups, one group after the other, minus their table's offset.
 
@@ -255,7 +286,7 @@ class FrameDecoder:
         models = map(tables.decoding_models.__getitem__, chosen)
         escapes = map(tables.escapes.__getitem__, chosen)
         groups = zip(chosen, counts.tolist(), models, escapes, strict=True)
-        try:
+        with self._naming_failures():
             for index, count, model, escape in groups:
                 entries = decode(model, count)
                 # An escape is the highest entry there is, and argmax is faster than a comparison.
@@ -265,14 +296,32 @@ class FrameDecoder:
                     entries[escaped] = decode_escapes(escaped.size, table, decode)
                     entries[escaped] -= table.offset
                 parts.append(entries)
-        except (StreamError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        return np.concatenate(parts)
+
+    @contextmanager
+    def _naming_failures(self) -> Iterator[None]:
+        """Say what it means that the payload cannot be decoded.
+
+        Before the first symbol with a scale prior: damage. Later on it is levels, in a packet
+        whose CRC is right.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
             raise
         except BaseException as error:  # a panic in Rust derives from BaseException
+            if self._has_levels:
+                raise CalibrationError(
+                    f"coding step {self._steps}: cannot be decoded ({error}): this engine drifts "
+                    "by more than the stream's epsilon; decode with another engine or encode with "
+                    "a larger epsilon"
+                ) from error
+            if isinstance(error, StreamError):
+                raise
             raise StreamError(
                 f"entropy payload: cannot be decoded ({error}); the stream is damaged or was made "
                 "with another bundle"
             ) from error
-        return np.concatenate(parts)
 
     def _is_exhausted(self) -> bool:
         """Whether at most one word is unread.
@@ -291,6 +340,12 @@ class FrameDecoder:
                 # The state lies in the sliver of the interval that no further symbol can use.
                 return True
         return False
+
+
+def _groups_of_channels(shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Table and symbols of each channel; shape: channels, symbols of each."""
+    channels, size = shape
+    return np.arange(channels), np.full(channels, size)
 
 
 def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:

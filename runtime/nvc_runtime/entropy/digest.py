@@ -24,11 +24,6 @@ def levels_crc(levels: NDArray[np.uint8], coded: NDArray[np.bool_]) -> int:
     return zlib_ng.crc32(np.ascontiguousarray(levels * coded.view(np.uint8)).data)
 
 
-def level_check(levels: NDArray[np.uint8], skip_level: int) -> int:
-    """Check of one scale-prior step, 0..255: notices wrong levels before they are used."""
-    return levels_crc(levels, levels > skip_level) & 0xFF
-
-
 class FrameDigest:
     """Collects the digest of a frame while its steps are coded."""
 

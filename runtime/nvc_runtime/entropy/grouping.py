@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc_runtime.entropy.digest import levels_crc
-from nvc_runtime.entropy.tables import TableSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class LevelGroups:
     crc: int
 
 
-def groups_from_levels(levels: NDArray[np.uint8], skip_level: int, tables: TableSet) -> LevelGroups:
+def groups_from_levels(levels: NDArray[np.uint8], skip_level: int, tables: Sized) -> LevelGroups:
     """Group the elements whose level is above `skip_level`.
 
     Args:

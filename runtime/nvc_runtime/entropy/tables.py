@@ -96,10 +96,16 @@ class FrequencyTable:
         """Highest symbol the table names."""
         return self.offset + self.escape - 1
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Sum of the frequencies, a power of two."""
         return int(self.frequencies.sum(dtype=np.uint64))
+
+    def with_frequencies(self, frequencies: NDArray[np.uint32]) -> FrequencyTable:
+        """Return a table of the same symbols; unchecked: uint32 (N,), at least 1, the same sum."""
+        table = object.__new__(FrequencyTable)
+        table.__dict__.update(frequencies=frequencies, offset=self.offset, total=self.total)
+        return table
 
     @cached_property
     def encoding_model(self) -> Any:

@@ -19,7 +19,7 @@ from nvc_runtime.stream.fields import FieldReader
 from nvc_runtime.video.info import CHROMA_FORMATS, MAX_HEIGHT, MAX_WIDTH, MIN_SIDE, ColorSpace
 
 MAGIC = b"\x89NVC\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 NAME_LIMIT = 64
 """Bytes of UTF-8 in a bundle name."""
 

@@ -12,11 +12,10 @@ from nvc_runtime.stream.header import ExactMode, StreamHeader
 
 MARKER = b"\xf5\x9a"
 MAX_PAYLOAD = 1 << 26
-MAX_STEPS = 64
 MAX_FRAME_NUMBER = (1 << 32) - 2
 END_KIND = 3
 KIND_MASK = 0x03
-CRC_SIZE = 4
+CRC_SIZE = DIGEST_SIZE = 4
 MAX_HEAD_SIZE = 7
 """Marker, type and the longest length. No packet is shorter than this."""
 
@@ -36,11 +35,11 @@ class PacketSizes:
     """Bytes of a packet by what they are for."""
 
     framing: int
-    """Marker, type, lengths, CRC, frame number, quality and step count."""
+    """Marker, type, lengths, CRC, frame number and quality."""
     checks: int
-    """Digest and level checks."""
+    """The digest; checks within the entropy payload belong to that."""
     calibration: int
-    """Calibration sections and their lengths."""
+    """The calibration section and its length."""
     pixels: int
     """The pixel section and its length."""
     payload: int
@@ -61,8 +60,7 @@ class FramePacket:
         frame_number: 0..2**32-2, counted from the start of the stream.
         quality: quality index of this frame, 0..255.
         digest: digest of all levels and symbols, u32.
-        level_checks: one byte for each scale-prior step, in coding order, at most 64.
-        calibration: side information of each of these steps, in the same order.
+        calibration: side information of all scale-prior steps.
         payload: the entropy payload.
         pixels: side information of the decoded samples; None: there is none.
         sync: the references of the next frame are rebuilt from exact samples; needs `pixels`.
@@ -76,8 +74,7 @@ class FramePacket:
     frame_number: int
     quality: int
     digest: int
-    level_checks: bytes
-    calibration: tuple[bytes, ...]
+    calibration: bytes
     payload: bytes
     pixels: bytes | None = None
     sync: bool = False
@@ -91,11 +88,6 @@ class FramePacket:
         ):
             if not 0 <= getattr(self, name) <= maximum:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0..{maximum}")
-        if len(self.level_checks) != len(self.calibration) or len(self.calibration) > MAX_STEPS:
-            raise ValueError(
-                f"found {len(self.level_checks)} level checks and {len(self.calibration)} "
-                f"calibration sections, expected as many of both, at most {MAX_STEPS}"
-            )
         if self.sync and self.pixels is None:
             raise ValueError("a sync frame needs a pixel section")
         size = sum(len(part) for part in self._payload_parts())
@@ -106,11 +98,10 @@ class FramePacket:
     def sizes(self) -> PacketSizes:
         """Bytes by what they are for; their sum is the size of the packed packet."""
         total = len(pack_frame(self))
-        checks = 4 + len(self.level_checks)
-        calibration = sum(_section_size(section) for section in self.calibration)
+        calibration = _section_size(self.calibration)
         pixels = 0 if self.pixels is None else _section_size(self.pixels)
-        framing = total - checks - calibration - pixels - len(self.payload)
-        return PacketSizes(framing, checks, calibration, pixels, len(self.payload))
+        framing = total - DIGEST_SIZE - calibration - pixels - len(self.payload)
+        return PacketSizes(framing, DIGEST_SIZE, calibration, pixels, len(self.payload))
 
     def check_against(self, header: StreamHeader) -> None:
         """Raise ``ValueError`` if a stream with this header may not hold this packet."""
@@ -126,12 +117,9 @@ class FramePacket:
         parts = [
             pack_varint(self.frame_number),
             bytes([self.quality]),
-            self.digest.to_bytes(4, "little"),
-            bytes([len(self.level_checks)]),
-            self.level_checks,
+            self.digest.to_bytes(DIGEST_SIZE, "little"),
         ]
-        sections = self.calibration if self.pixels is None else (*self.calibration, self.pixels)
-        for section in sections:
+        for section in (self.calibration, *(() if self.pixels is None else (self.pixels,))):
             parts += (pack_varint(len(section)), section)
         return [*parts, self.payload]
 
@@ -193,24 +181,14 @@ def unpack_frame(kind: int, payload: bytes) -> FramePacket:
     reader = FieldReader(payload, "frame packet")
     frame_number = reader.varint(MAX_FRAME_NUMBER, "frame number")
     quality = reader.integer(1, "quality")
-    digest = reader.integer(4, "digest")
-    steps = reader.integer(1, "step count")
-    if steps > MAX_STEPS:
-        raise StreamError(
-            f"frame packet: found {steps} coding steps, expected at most {MAX_STEPS}; the stream "
-            "is damaged"
-        )
-    level_checks = reader.take(steps, "level checks")
-    calibration = tuple(
-        reader.section(MAX_PAYLOAD, f"calibration section {step + 1}") for step in range(steps)
-    )
+    digest = reader.integer(DIGEST_SIZE, "digest")
+    calibration = reader.section(MAX_PAYLOAD, "calibration section")
     pixels = reader.section(MAX_PAYLOAD, "pixel section") if kind & _PIXELS_BIT else None
     return FramePacket(
         kind=FrameKind(kind & KIND_MASK),
         frame_number=frame_number,
         quality=quality,
         digest=digest,
-        level_checks=level_checks,
         calibration=calibration,
         payload=reader.rest(),
         pixels=pixels,

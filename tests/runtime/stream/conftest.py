@@ -35,23 +35,19 @@ def header() -> StreamHeader:
 @pytest.fixture(scope="session")
 def packets() -> list[FramePacket]:
     """Seven frames: I P(sync) P I P P I."""
-    made = []
-    for number in range(7):
-        steps = 2 if number % 3 == 0 else 4
-        made.append(
-            FramePacket(
-                kind=FrameKind.INTRA if number % 3 == 0 else FrameKind.INTER,
-                frame_number=number,
-                quality=21 + number % 2,
-                digest=0x01234567 * (number + 1) & 0xFFFFFFFF,
-                level_checks=bytes(40 * number % 256 + k for k in range(steps)),
-                calibration=tuple(bytes([number] * k) for k in range(steps)),
-                payload=bytes((number * 37 + k * k) % 256 for k in range(5 + 3 * number)),
-                pixels=b"px" if number == 1 else None,
-                sync=number == 1,
-            )
+    return [
+        FramePacket(
+            kind=FrameKind.INTRA if number % 3 == 0 else FrameKind.INTER,
+            frame_number=number,
+            quality=21 + number % 2,
+            digest=0x01234567 * (number + 1) & 0xFFFFFFFF,
+            calibration=bytes([number] * (number % 4)),
+            payload=bytes((number * 37 + k * k) % 256 for k in range(5 + 3 * number)),
+            pixels=b"px" if number == 1 else None,
+            sync=number == 1,
         )
-    return made
+        for number in range(7)
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -51,15 +51,13 @@ headers = st.builds(
 
 @st.composite
 def frames(draw: st.DrawFn, number: int, *, exact: bool, sync_allowed: bool) -> FramePacket:
-    steps = draw(st.integers(0, 6))
     sync = sync_allowed and draw(st.booleans())
     return FramePacket(
         kind=FrameKind.INTRA if number == 0 else draw(st.sampled_from(FrameKind)),
         frame_number=number,
         quality=draw(u8),
         digest=draw(u32),
-        level_checks=draw(st.binary(min_size=steps, max_size=steps)),
-        calibration=tuple(draw(st.binary(max_size=200)) for _ in range(steps)),
+        calibration=draw(st.binary(max_size=200)),
         payload=draw(st.binary(max_size=300)),
         pixels=draw(st.binary(max_size=150)) if exact or sync else None,
         sync=sync,
@@ -157,7 +155,7 @@ def _with_patch(header: StreamHeader, at: int, patch: bytes) -> bytes:
     [
         (0, "00", "no nvc stream"),
         (4, "0a0a", "transferred as text"),
-        (8, "02", "format version 2"),
+        (8, "01", "format version 1"),
         (8, "00", "format version 0"),
         (9, "4500", "length of 69"),
         (9, "ffff", "length of 65535"),
@@ -202,8 +200,7 @@ def test_header_layout(header):
         {"frame_number": 2**32 - 1},
         {"quality": 256},
         {"digest": 2**32},
-        {"level_checks": b"\0"},
-        {"level_checks": bytes(65), "calibration": (b"",) * 65},
+        {"calibration": bytes(2**26)},
         {"sync": True},
         {"kind": 3},
         {"payload": bytes(2**26)},
@@ -217,16 +214,16 @@ def test_packet_that_cannot_be(packets, change):
 def test_sizes_say_where_the_bytes_go(packets):
     sizes = packets[1].sizes
     assert len(pack_frame(packets[1])) == sizes.total
-    assert sizes.framing == 2 + 1 + 1 + 4 + 1 + 1 + 1
-    assert sizes.checks == 4 + 4
-    assert sizes.calibration == 4 + 0 + 1 + 2 + 3
+    assert sizes.framing == 2 + 1 + 1 + 4 + 1 + 1
+    assert sizes.checks == 4
+    assert sizes.calibration == 1 + 1
     assert sizes.pixels == 1 + 2
     assert sizes.payload == len(packets[1].payload)
 
 
 def test_overhead_of_a_small_inter_frame():
-    packet = FramePacket(FrameKind.INTER, 500, 20, 1, bytes(4), (b"",) * 4, bytes(300))
-    assert len(pack_frame(packet)) == 300 + 25
+    packet = FramePacket(FrameKind.INTER, 500, 20, 1, b"", bytes(300))
+    assert len(pack_frame(packet)) == 300 + 17
 
 
 @pytest.mark.parametrize("kind", [0, 4, 5 ^ 1, 0x05, 0x07, 0x0B, 0x0F, 0x11, 0x21, 0x41, 0x83])
@@ -261,16 +258,14 @@ def test_writer_refuses_what_readers_would(header, packets):
 
 
 GOLDEN = (
-    "894e56430d0a1a0a0156000005d00230750000e9030000010101000103000000000102030405060708090a0b"
+    "894e56430d0a1a0a0256000005d00230750000e9030000010101000103000000000102030405060708090a0b"
     "0c0d0e0f101112131415161718191a1b1c1d1e1f18b7d138020c0052499d390200000015107469616e323032"
-    "332d6c69746520c3a9059ab3bdf59a01110015674523010200010001000001040910d53af143f59a0e200116"
-    "ce8a46020428292a2b000101020101030101010270782526292e353e49560300abd8f59a0220021535d06903"
-    "0450515253000102020202030202024a4b4e535a636e7b8a9bae0aee2bfcf59a011a03169c158d0402787900"
-    "01036f7073787f8893a0afc0d3e8ff189ea9d1d1f59a02260415035bb00504a0a1a2a3000104020404030404"
-    "049495989da4adb8c5d4e5f80d243d5875948e8316ddf59a022905166aa0d30604c8c9cacb00010502050503"
-    "050505b9babdc2c9d2ddeaf90a1d3249627d9ab9dafd222b9496f5f59a01230615d1e5f60702f0f1000106de"
-    "dfe2e7eef7020f1e2f42576e87a2bfdeff22476e97c214f1ea03f59a030907030065036903810178edf0ea7a"
-    "010000000000004e56432d454e440a"
+    "332d6c69746520c3a99d2cf711f59a010c001567452301000001040910171adf0cf59a0e130116ce8a460201"
+    "010270782526292e353e495694882187f59a0214021535d069030202024a4b4e535a636e7b8a9baea4ed6c84"
+    "f59a011803169c158d04030303036f7073787f8893a0afc0d3e8ff1857cbf1a1f59a02180415035bb0050094"
+    "95989da4adb8c5d4e5f80d243d5875948f9d4b15f59a021c05166aa0d3060105b9babdc2c9d2ddeaf90a1d32"
+    "49627d9ab9dafd22ce59f052f59a01200615d1e5f607020606dedfe2e7eef7020f1e2f42576e87a2bfdeff22"
+    "476e97c2cd54fd74f59a030807030065034b036499a112d63c010000000000004e56432d454e440a"
 )
 
 
