@@ -15,8 +15,8 @@ from nvc_calib import LevelDecoder
 from nvc_engines import Engine
 from nvc_runtime.bundle import Bundle, CodeStep, Program
 from nvc_runtime.codec import Decoder
-from nvc_runtime.codec.symbols import FrameTables
-from nvc_runtime.entropy import FrameDecoder, FrameEncoder, StreamTables
+from nvc_runtime.codec.symbols import CodingTables
+from nvc_runtime.entropy import FrameDecoder, FrameEncoder
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader
 
 Levels = NDArray[np.uint8]
@@ -45,42 +45,34 @@ class EntropyWork:
     frames: list[FrameWork]
     coded: int
     elements: int
-    reading: StreamTables
-    writing: StreamTables
+    reading: CodingTables
+    writing: CodingTables
 
     def decode(self, frame: FrameWork) -> list[NDArray[np.int32]]:
         """Decode the next of the frames: a symbol array for each coding step."""
         decoder, levels, found = FrameDecoder(frame.packet.payload), iter(frame.levels), []
-        of_frame = self._tables_of(frame, self.reading)
         for step in _code_steps(frame.program):
-            tables = of_frame.of_step(step)
+            tables = self.reading.of_step(step, frame.packet.kind)
             if step.has_scale_prior:
                 found.append(decoder.decode_scale(next(levels), tables, self.skip_level))
             else:
                 shape = self.bundle.manifest.tensors[step.tensor].shape(*self.padded)
                 found.append(decoder.decode_factorized((shape[1], shape[2], shape[3]), tables))
         decoder.finish(expected_digest=frame.packet.digest)
-        decoder.learn()
+        self.reading.accept(frame.packet.kind, decoder.coded)
         return found
 
     def encode(self, frame: FrameWork, symbols: Sequence[NDArray[np.int32]]) -> bytes:
         """Encode what `decode` returned: the frame's payload."""
         encoder, levels = FrameEncoder(), iter(frame.levels)
-        of_frame = self._tables_of(frame, self.writing)
         for step, array in zip(_code_steps(frame.program), symbols, strict=True):
-            tables = of_frame.of_step(step)
+            tables = self.writing.of_step(step, frame.packet.kind)
             if step.has_scale_prior:
                 encoder.encode_scale(array, next(levels), tables, self.skip_level)
             else:
                 encoder.encode_factorized(array, tables)
-        encoder.learn()
+        self.writing.accept(frame.packet.kind, encoder.coded)
         return encoder.finish()
-
-    def _tables_of(self, frame: FrameWork, stream: StreamTables) -> FrameTables:
-        if frame.packet.kind is FrameKind.INTRA:
-            stream.reset()
-            return FrameTables(self.bundle, None)
-        return FrameTables(self.bundle, stream)
 
 
 class _LevelsTap:
@@ -137,7 +129,7 @@ def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWo
     for levels in (array for frame in frames for array in frame.levels):
         elements += levels.size
         coded += int(np.count_nonzero(levels > skip_level))
-    reading, writing = StreamTables(bundle.tables), StreamTables(bundle.tables)
+    reading, writing = CodingTables(bundle), CodingTables(bundle)
     return EntropyWork(bundle, skip_level, padded, frames, coded, elements, reading, writing)
 
 

@@ -25,8 +25,7 @@ from nvc_runtime.codec.samples import (
     input_from_frame,
     sample_index,
 )
-from nvc_runtime.codec.symbols import CodingRules, FrameTables, SymbolCoder, SymbolReader
-from nvc_runtime.entropy import StreamTables
+from nvc_runtime.codec.symbols import CodingRules, CodingTables, SymbolCoder, SymbolReader
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader, read_index
 from nvc_runtime.video import VideoInfo
 
@@ -149,7 +148,7 @@ class Decoder:
             manifest.padded(self.header.height, self.header.width),
             self.elapsed,
         )
-        self._tables = StreamTables(self.bundle.tables)
+        self._tables = CodingTables(self.bundle)
         self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
@@ -186,12 +185,9 @@ class Decoder:
     def _decode(self, packet: FramePacket) -> DecodedFrame:
         manifest = self.bundle.manifest
         self._check_quality(packet)
-        intra = packet.kind is FrameKind.INTRA
-        program = manifest.intra if intra else manifest.inter
-        if intra:
-            self._tables.reset()
+        program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
         reader = SymbolReader(
-            FrameTables(self.bundle, None if intra else self._tables),
+            self._tables,
             self._rules,
             packet,
             self._interpreter.scale_elements(program),

@@ -28,8 +28,7 @@ from nvc_runtime.codec.samples import (
     sample_index,
 )
 from nvc_runtime.codec.scene import SceneCutDetector
-from nvc_runtime.codec.symbols import CodingRules, FrameTables, SymbolWriter
-from nvc_runtime.entropy import StreamTables
+from nvc_runtime.codec.symbols import CodingRules, CodingTables, SymbolWriter
 from nvc_runtime.stream import ExactMode, FrameKind, FramePacket, StreamHeader, StreamWriter
 from nvc_runtime.video import VideoInfo
 
@@ -199,7 +198,7 @@ class _Session:
         self.digest = SymbolsDigest()
         self.psnr_sum = 0.0
         self.carried: Carried = {}
-        self.tables = StreamTables(encoder.bundle.tables)
+        self.tables = CodingTables(encoder.bundle)
         self.since_intra = 0
         self.scene_cuts = SceneCutDetector() if encoder.settings.scene_cuts else None
         self.guard = QualityGuard() if encoder.settings.scene_cuts else None
@@ -224,13 +223,9 @@ class _Session:
             self.guard.accept(coded.psnr, coded.packet.quality - self.encoder.quality)
         packet = coded.packet
         self.carried = coded.carried
-        if packet.kind is FrameKind.INTRA:
-            self.since_intra = 0
-            self.tables.reset()
-        else:
-            self.since_intra += 1
-            with self.elapsed.measure("entropy"):
-                coded.coder.entropy.learn()
+        self.since_intra = 0 if packet.kind is FrameKind.INTRA else self.since_intra + 1
+        with self.elapsed.measure("entropy"):
+            self.tables.accept(packet.kind, coded.coder.entropy.coded)
         with self.elapsed.measure("io"):
             self.writer.write(packet)
         self._count(packet, coded.coder)
@@ -239,9 +234,9 @@ class _Session:
 
     def _code(self, frame: Frame, number: int, quality: int, *, intra: bool) -> _Coded:
         """Code a frame without any effect on what comes after it."""
-        encoder, manifest = self.encoder, self.encoder.bundle.manifest
-        tables = FrameTables(encoder.bundle, None if intra else self.tables)
-        coder = SymbolWriter(tables, self.rules, self.elapsed)
+        manifest = self.encoder.bundle.manifest
+        kind = FrameKind.INTRA if intra else FrameKind.INTER
+        coder = SymbolWriter(self.tables, kind, self.rules, self.elapsed)
         output, carried = self.interpreter.run(
             manifest.intra if intra else manifest.inter,
             coder,
@@ -264,7 +259,7 @@ class _Session:
         with self.elapsed.measure("calibration"):
             calibration = coder.calibration.finish()
         packet = FramePacket(
-            kind=FrameKind.INTRA if intra else FrameKind.INTER,
+            kind=kind,
             frame_number=number,
             quality=quality,
             digest=coder.entropy.digest,

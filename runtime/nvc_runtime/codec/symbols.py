@@ -7,6 +7,7 @@ calibration side information, and leave the same symbols behind, with 0 where no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,13 @@ from nvc_runtime.bundle import Bundle, CodeStep
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.entropy import (
     SYMBOL_LIMIT,
+    CodedGroups,
     FrameDecoder,
     FrameEncoder,
     StreamTables,
     Tables,
 )
-from nvc_runtime.stream import FramePacket
+from nvc_runtime.stream import FrameKind, FramePacket
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,26 @@ class CodingRules:
     coder: PositionCoder
 
 
-class FrameTables:
-    """The tables of one frame: the bundle's for intra frames, the stream's for inter frames."""
+class CodingTables:
+    """The tables of a stream: the bundle's in intra frames, those that learn in inter frames."""
 
-    def __init__(self, bundle: Bundle, adaptive: StreamTables | None) -> None:
-        """``adaptive``: None for an intra frame."""
-        self._fixed, self._adaptive = bundle.tables, adaptive
+    def __init__(self, bundle: Bundle) -> None:
+        steps = (step for step in bundle.manifest.inter.steps if isinstance(step, CodeStep))
+        self._fixed = bundle.tables
+        self._adaptive = StreamTables({step.tensor: self._fixed[step.tables] for step in steps})
 
-    def of_step(self, step: CodeStep) -> Tables:
+    def of_step(self, step: CodeStep, kind: FrameKind) -> Tables:
         """Return the tables of a coding step."""
-        if self._adaptive is None:
+        if kind is FrameKind.INTRA:
             return self._fixed[step.tables]
-        return self._adaptive.of_step(step.tensor, step.tables)
+        return self._adaptive.of_step(step.tensor)
+
+    def accept(self, kind: FrameKind, coded: Sequence[CodedGroups]) -> None:
+        """Go on after a frame that coded this: learn from it, or after an intra frame forget."""
+        if kind is FrameKind.INTRA:
+            self._adaptive.reset()
+        else:
+            self._adaptive.learn(coded)
 
 
 class SymbolCoder(ABC):
@@ -75,8 +85,10 @@ class SymbolWriter(SymbolCoder):
 
     needs_symbols = True
 
-    def __init__(self, tables: FrameTables, rules: CodingRules, elapsed: Elapsed) -> None:
-        self._tables, self._rules, self._elapsed = tables, rules, elapsed
+    def __init__(
+        self, tables: CodingTables, kind: FrameKind, rules: CodingRules, elapsed: Elapsed
+    ) -> None:
+        self._tables, self._kind, self._rules, self._elapsed = tables, kind, rules, elapsed
         self.entropy = FrameEncoder()
         self.calibration = LevelEncoder(
             levels=rules.levels,
@@ -100,7 +112,8 @@ class SymbolWriter(SymbolCoder):
         before = self.entropy.bits_so_far()
         if index is None:
             with self._elapsed.measure("entropy"):
-                self.entropy.encode_factorized(whole, self._tables.of_step(step))
+                tables = self._tables.of_step(step, self._kind)
+                self.entropy.encode_factorized(whole, tables)
         else:
             whole = self._code_scale(step, index, whole)
         used = self.entropy.bits_so_far() - before
@@ -114,7 +127,7 @@ class SymbolWriter(SymbolCoder):
         with self._elapsed.measure("calibration"):
             levels = self.calibration.encode(index)
         with self._elapsed.measure("entropy"):
-            tables = self._tables.of_step(step)
+            tables = self._tables.of_step(step, self._kind)
             self.entropy.encode_scale(whole, levels, tables, rules.skip_level)
             if rules.skip_level >= 0:
                 whole[levels <= rules.skip_level] = 0
@@ -128,7 +141,7 @@ class SymbolReader(SymbolCoder):
 
     def __init__(
         self,
-        tables: FrameTables,
+        tables: CodingTables,
         rules: CodingRules,
         packet: FramePacket,
         scale_elements: int,
@@ -161,7 +174,8 @@ class SymbolReader(SymbolCoder):
         with self._naming(step.tensor):
             if index is None:
                 with self._elapsed.measure("entropy"):
-                    whole = self.entropy.decode_factorized(shape, self._tables.of_step(step))
+                    tables = self._tables.of_step(step, self._packet.kind)
+                    whole = self.entropy.decode_factorized(shape, tables)
             else:
                 whole = self._code_scale(step, index)
         return whole.astype(np.float32)
@@ -169,17 +183,17 @@ class SymbolReader(SymbolCoder):
     def finish(self) -> None:
         """Compare the frame's digest; raise :class:`CalibrationError` if symbols differ.
 
-        Tables that adapt then learn from the frame.
+        The stream's tables then learn from the frame.
         """
         with self._naming("all"), self._elapsed.measure("entropy"):
             self.entropy.finish(expected_digest=self._packet.digest)
-            self.entropy.learn()
+            self._tables.accept(self._packet.kind, self.entropy.coded)
 
     def _code_scale(self, step: CodeStep, index: NDArray[np.float32]) -> NDArray[np.int32]:
         with self._elapsed.measure("calibration"):
             levels = self._calibration.decode(index)
         with self._elapsed.measure("entropy"):
-            tables = self._tables.of_step(step)
+            tables = self._tables.of_step(step, self._packet.kind)
             return self.entropy.decode_scale(levels, tables, self._rules.skip_level)
 
     def _naming(self, latent: str) -> _Naming:

@@ -9,8 +9,8 @@ so the tables are the same, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,54 +29,29 @@ class AdaptiveTables:
     """The tables of one coding step; serves like the :class:`TableSet` it starts from.
 
     Attributes:
+        first: number of the first one among all tables of the stream.
         offsets, escapes, decoding_models: as those of :class:`TableSet`.
 
     """
 
-    def __init__(self, start: TableSet) -> None:
-        self.start = start
+    def __init__(self, start: TableSet, first: int) -> None:
+        self.start, self.first = start, first
         self.offsets, self.escapes = start.offsets, start.escapes
-        self._escapes = np.array(start.escapes, dtype=np.uint32)
-        self._sizes = self._escapes.astype(np.int64) + 1
-        self._starts = np.cumsum(self._sizes) - self._sizes
-        frequencies = np.concatenate([table.frequencies for table in start])
-        self._prior = PRIOR_SYMBOLS * frequencies.astype(np.int64)
-        self._counts = np.zeros_like(self._prior)
-        self._made_of = np.zeros(len(start), dtype=np.int64)
         self._tables = list(start)
         self.decoding_models: list[Any] = list(start.decoding_models)
 
     def reset(self) -> None:
-        """Forget all symbols."""
-        self._counts.fill(0)
-        self._made_of.fill(0)
-        self._tables = list(self.start)
-        self.decoding_models = list(self.start.decoding_models)
+        """Go back to the tables of the bundle."""
+        self._tables[:] = self.start
+        self.decoding_models[:] = self.start.decoding_models
 
-    def learn(
-        self, indices: NDArray[np.int64], counts: NDArray[np.int64], symbols: NDArray[np.int32]
+    def replace(
+        self, index: int, frequencies: NDArray[np.uint32], probabilities: NDArray[np.float64]
     ) -> None:
-        """Take in the symbols of a frame; tables that learnt enough change.
-
-        Args:
-            indices: int64 (n,), the table of each group of symbols, ascending.
-            counts: int64 (n,), the symbols of each group, at least 1.
-            symbols: int32 (sum of `counts`,), one group after the other.
-
-        """
-        if not indices.size:
-            return
-        tables = indices.repeat(counts)
-        # Seen as unsigned, symbols below the table are beyond it too: all those are escapes.
-        entries = (symbols - self.offsets[tables]).view(np.uint32)
-        first = int(self._starts[indices[0]])
-        places = self._starts[tables] + np.minimum(entries, self._escapes[tables])
-        found = np.bincount(places - first)
-        self._counts[first : first + found.size] += found
-        totals = np.add.reduceat(self._counts, self._starts)[indices]
-        made_of = self._made_of[indices]
-        due = RENEWAL * (totals - made_of) >= PRIOR_SYMBOLS + made_of
-        self._renew(indices[due], totals[due])
+        """Change a table; see :meth:`FrequencyTable.changed`."""
+        table = self.start[index].changed(frequencies, probabilities)
+        self._tables[index] = table
+        self.decoding_models[index] = table.decoding_model
 
     def __len__(self) -> int:
         return len(self._tables)
@@ -87,80 +62,104 @@ class AdaptiveTables:
     def __iter__(self) -> Iterator[FrequencyTable]:
         return iter(self._tables)
 
-    def _renew(self, indices: NDArray[np.int64], totals: NDArray[np.int64]) -> None:
-        """Make some tables anew from their counts, whose sums are given; all in one go."""
-        if not indices.size:
-            return
-        for number in np.flatnonzero(totals > MAX_SYMBOLS).tolist():
-            start = self._starts[indices[number]]
-            counts = self._counts[start : start + self._sizes[indices[number]]]
-            while totals[number] > MAX_SYMBOLS:
-                counts >>= 1
-                totals[number] = counts.sum()
-        self._made_of[indices] = totals
-        sizes = self._sizes[indices]
-        ends = np.cumsum(sizes)
-        starts = ends - sizes
-        places = np.arange(ends[-1])
-        places += (self._starts[indices] - starts).repeat(sizes)
-        frequencies = mixed_frequencies(
-            self._prior[places], self._counts[places], starts, sizes, totals, self.start[0].total
-        )
-        for index, low, high in zip(indices.tolist(), starts, ends, strict=True):
-            table = self.start[index].with_frequencies(frequencies[low:high])
-            self._tables[index] = table
-            self.decoding_models[index] = table.decoding_model
+
+Tables = TableSet | AdaptiveTables
 
 
-def mixed_frequencies(
-    prior: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    totals: NDArray[np.int64],
-    sum_of_table: int,
-) -> NDArray[np.uint32]:
-    """Mix the frequencies of several tables with the symbols that were coded.
+class CodedGroups(NamedTuple):
+    """What a coding step coded.
 
-    Args:
-        prior: int64 (m,), ``PRIOR_SYMBOLS`` times the bundle's frequency of each entry, one table
-            after the other.
-        counts: int64 (m,), how often each was coded.
-        starts: int64 (n,), the first entry of each table.
-        sizes: int64 (n,), the entries of each.
-        totals: int64 (n,), the sum of each table's `counts`.
-        sum_of_table: 2**k, k <= 22, what the frequencies of a table add up to.
-
-    Returns:
-        uint32 (m,), at least 1 each.
-
+    tables: those that it coded with. indices: int64 (n,), the table of each group of symbols,
+    ascending. counts: int64 (n,), the symbols of each group, at least 1. symbols: int32 (sum of
+    `counts`,), one group after the other.
     """
-    ends = np.cumsum(prior + sum_of_table * counts)
-    ends -= np.append(0, ends[starts[1:] - 1]).repeat(sizes)
-    ends *= (sum_of_table - sizes).repeat(sizes)
-    ends //= (sum_of_table * (PRIOR_SYMBOLS + totals)).repeat(sizes)
-    begins = np.append(0, ends[:-1])
-    begins[starts] = 0
-    frequencies: NDArray[np.uint32] = (ends - begins + 1).astype(np.uint32)
-    frequencies.setflags(write=False)
-    return frequencies
+
+    tables: Tables
+    indices: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    symbols: NDArray[np.int32]
 
 
 class StreamTables:
-    """The adaptive tables of a stream's inter frames: one set for each coding step."""
+    """The adaptive tables of a stream's inter frames: one set for each coding step.
 
-    def __init__(self, tables: Mapping[str, TableSet]) -> None:
-        """Take the bundle's table sets, by name."""
-        self._starts = tables
+    The counts of all of them lie in one array, so that a frame is learnt in one go.
+    """
+
+    def __init__(self, starts: Mapping[str, TableSet]) -> None:
+        """Take what each step starts from, by the name of the tensor that it codes."""
         self._steps: dict[str, AdaptiveTables] = {}
+        self._places: list[tuple[AdaptiveTables, int]] = []
+        for tensor, start in starts.items():
+            step = self._steps[tensor] = AdaptiveTables(start, len(self._places))
+            self._places += ((step, index) for index in range(len(start)))
+        tables = [table for start in starts.values() for table in start]
+        self._offsets = np.array([table.offset for table in tables], dtype=np.int32)
+        self._escapes = np.array([table.escape for table in tables], dtype=np.uint32)
+        self._totals = np.array([table.total for table in tables], dtype=np.int64)
+        self._sizes = self._escapes.astype(np.int64) + 1
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        frequencies = np.concatenate([table.frequencies for table in tables] or [self._escapes])
+        self._prior = PRIOR_SYMBOLS * frequencies.astype(np.int64)
+        self._counts = np.zeros_like(self._prior)
+        self._made_of = np.zeros(len(tables), dtype=np.int64)
 
-    def of_step(self, tensor: str, name: str) -> AdaptiveTables:
-        """Return those of the step that codes ``tensor``, which start from the set ``name``."""
-        if tensor not in self._steps:
-            self._steps[tensor] = AdaptiveTables(self._starts[name])
+    def of_step(self, tensor: str) -> AdaptiveTables:
+        """Return the tables of the step that codes a tensor."""
         return self._steps[tensor]
 
     def reset(self) -> None:
         """Forget everything, as every intra frame does."""
-        for tables in self._steps.values():
-            tables.reset()
+        self._counts.fill(0)
+        self._made_of.fill(0)
+        for step in self._steps.values():
+            step.reset()
+
+    def learn(self, coded: Sequence[CodedGroups]) -> None:
+        """Take in what the steps of a frame coded with these tables; some change after it."""
+        groups = [
+            (step.tables.first + step.indices, step.counts, step.symbols)
+            for step in coded
+            if isinstance(step.tables, AdaptiveTables) and step.indices.size
+        ]
+        if not groups:
+            return
+        indices, counts, symbols = map(np.concatenate, zip(*groups, strict=True))
+        # Seen as unsigned, symbols below the table are beyond it too: all those are escapes.
+        entries = (symbols - self._offsets[indices].repeat(counts)).view(np.uint32)
+        np.minimum(entries, self._escapes[indices].repeat(counts), out=entries)
+        found = np.bincount(entries + self._starts[indices].repeat(counts))
+        self._counts[: found.size] += found
+        totals = np.add.reduceat(self._counts, self._starts)[indices]
+        made_of = self._made_of[indices]
+        due = RENEWAL * (totals - made_of) >= PRIOR_SYMBOLS + made_of
+        if due.any():
+            self._renew(indices[due], totals[due])
+
+    def _renew(self, indices: NDArray[np.int64], counted: NDArray[np.int64]) -> None:
+        """Make some tables anew from their counts, whose sums are given."""
+        starts, sizes, totals = self._starts[indices], self._sizes[indices], self._totals[indices]
+        for number in np.flatnonzero(counted > MAX_SYMBOLS).tolist():
+            counts = self._counts[starts[number] : starts[number] + sizes[number]]
+            while counted[number] > MAX_SYMBOLS:
+                counts >>= 1
+                counted[number] = counts.sum()
+        self._made_of[indices] = counted
+        ends = np.cumsum(sizes)
+        begins = ends - sizes
+        places = np.arange(ends[-1]) + (starts - begins).repeat(sizes)
+        weights = self._prior[places] + self._counts[places] * totals.repeat(sizes)
+        below = np.cumsum(weights)
+        below -= np.append(0, below[ends[:-1] - 1]).repeat(sizes)
+        below *= (totals - sizes).repeat(sizes)
+        below //= (totals * (PRIOR_SYMBOLS + counted)).repeat(sizes)
+        frequencies = below + 1
+        frequencies[1:] -= below[:-1]
+        frequencies[begins] = below[begins] + 1
+        shared = frequencies.astype(np.uint32)
+        shared.setflags(write=False)
+        probabilities = frequencies / totals.repeat(sizes)
+        made = zip(indices.tolist(), begins.tolist(), ends.tolist(), strict=True)
+        for table, begin, end in made:
+            step, index = self._places[table]
+            step.replace(index, shared[begin:end], probabilities[begin:end])

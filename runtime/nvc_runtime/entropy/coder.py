@@ -10,21 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc_errors import CalibrationError, EngineError, StreamError
-from nvc_runtime.entropy.adaptation import AdaptiveTables
+from nvc_runtime.entropy.adaptation import CodedGroups, Tables
 from nvc_runtime.entropy.digest import FrameDigest
 from nvc_runtime.entropy.escape import decode_escapes, encode_escapes
 from nvc_runtime.entropy.grouping import groups_from_levels
 from nvc_runtime.entropy.payload import shortest_payload, words_from_payload
-from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable, TableSet
-
-Tables = TableSet | AdaptiveTables
+from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable
 
 CHECK_BITS = 4
 """Of the digest so far, coded before the symbols of each scale-prior step that has any."""
@@ -33,32 +31,18 @@ _half: Any = constriction.stream.model.Uniform(2)
 _check: Any = constriction.stream.model.Uniform(1 << CHECK_BITS)
 
 
-class CodedGroups(NamedTuple):
-    """What one step coded: the arguments of :meth:`AdaptiveTables.learn`."""
-
-    tables: Tables
-    indices: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    symbols: NDArray[np.int32]
-
-
 class _FrameCoder:
     """What both sides keep of a frame."""
 
     def __init__(self) -> None:
         self._digest = FrameDigest()
-        self._coded: list[CodedGroups] = []
+        self.coded: list[CodedGroups] = []
+        """What each step coded that coded anything, for :meth:`StreamTables.learn`."""
 
     @property
     def digest(self) -> int:
         """Digest of all levels and symbols so far, u32."""
         return self._digest.value
-
-    def learn(self) -> None:
-        """Let adaptive tables take in the frame's symbols; once, after its last step."""
-        for tables, indices, counts, symbols in self._coded:
-            if isinstance(tables, AdaptiveTables):
-                tables.learn(indices, counts, symbols)
 
     def _check_of(self, levels_crc: int) -> int:
         """Add a scale-prior step's levels to the digest; return the step's check."""
@@ -104,7 +88,7 @@ class FrameEncoder(_FrameCoder):
             return
         self._coder.encode(check, _check)
         self._digest.add_symbols(ordered)
-        self._coded.append(CodedGroups(tables, plan.levels, plan.counts, ordered))
+        self.coded.append(CodedGroups(tables, plan.levels, plan.counts, ordered))
         start = 0
         for level, count in zip(plan.levels.tolist(), plan.counts.tolist(), strict=True):
             self._encode_group(ordered[start : start + count], tables[level])
@@ -129,7 +113,7 @@ class FrameEncoder(_FrameCoder):
         self._digest.add_symbols(channels)
         if channels.size:
             groups = _groups_of_channels(channels.shape)
-            self._coded.append(CodedGroups(tables, *groups, channels.reshape(-1)))
+            self.coded.append(CodedGroups(tables, *groups, channels.reshape(-1)))
             for channel, table in zip(channels, tables, strict=True):
                 self._encode_group(channel, table)
 
@@ -214,7 +198,7 @@ class FrameDecoder(_FrameCoder):
         ordered = self._decode_groups(tables, plan.levels, plan.counts)
         ordered += tables.offsets[plan.levels].repeat(plan.counts)
         self._digest.add_symbols(ordered)
-        self._coded.append(CodedGroups(tables, plan.levels, plan.counts, ordered))
+        self.coded.append(CodedGroups(tables, plan.levels, plan.counts, ordered))
         symbols[plan.order] = ordered
         return symbols.reshape(levels.shape)
 
@@ -239,7 +223,7 @@ class FrameDecoder(_FrameCoder):
         symbols = self._decode_groups(tables, *groups).reshape(channels, size)
         symbols += tables.offsets[:, np.newaxis]
         self._digest.add_symbols(symbols)
-        self._coded.append(CodedGroups(tables, *groups, symbols.reshape(-1)))
+        self.coded.append(CodedGroups(tables, *groups, symbols.reshape(-1)))
         self._steps += 1
         return symbols.reshape(shape)
 

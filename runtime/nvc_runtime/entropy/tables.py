@@ -101,10 +101,22 @@ class FrequencyTable:
         """Sum of the frequencies, a power of two."""
         return int(self.frequencies.sum(dtype=np.uint64))
 
-    def with_frequencies(self, frequencies: NDArray[np.uint32]) -> FrequencyTable:
-        """Return a table of the same symbols; unchecked: uint32 (N,), at least 1, the same sum."""
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Frequencies by their sum, float64 (N,); exact."""
+        exact: NDArray[np.float64] = self.frequencies / np.float64(self.total)
+        return exact
+
+    def changed(
+        self, frequencies: NDArray[np.uint32], probabilities: NDArray[np.float64]
+    ) -> FrequencyTable:
+        """Return a table of the same symbols with other frequencies, and these by their sum.
+
+        Unchecked, to be fast: uint32 (N,), at least 1, of the same sum.
+        """
         table = object.__new__(FrequencyTable)
-        table.__dict__.update(frequencies=frequencies, offset=self.offset, total=self.total)
+        known = {"escape": self.escape, "total": self.total, "probabilities": probabilities}
+        table.__dict__.update(known, frequencies=frequencies, offset=self.offset)
         return table
 
     @cached_property
@@ -115,18 +127,16 @@ class FrequencyTable:
     @cached_property
     def decoding_model(self) -> Any:
         """The same model in the form that finds an entry fast; built on first use."""
-        small = self.frequencies.size <= _SCANNED_ENTRIES
+        small = self.escape < _SCANNED_ENTRIES
         return self._model(lazy=True) if small else self.encoding_model
 
     def _model(self, *, lazy: bool) -> Any:
         """Make a constriction model of the entries.
 
-        ``frequencies / total`` is exact in float64, and so is every partial sum and product that
-        constriction forms from it: its cumulative frequencies are the integers of the format.
+        The probabilities are exact in float64, and so is every partial sum and product that
+        constriction forms from them: its cumulative frequencies are the integers of the format.
         """
-        return constriction.stream.model.Categorical(
-            self.frequencies / np.float64(self.total), perfect=False, lazy=lazy
-        )
+        return constriction.stream.model.Categorical(self.probabilities, perfect=False, lazy=lazy)
 
 
 class TableSet:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvc_runtime.entropy import (
-    AdaptiveTables,
+    CodedGroups,
     FrameDecoder,
     FrameEncoder,
     FrequencyTable,
@@ -57,15 +57,17 @@ def frame(rng: np.random.Generator, size: int, spread: float) -> tuple[np.ndarra
 @settings(max_examples=60, deadline=None)
 def test_tables_change_by_the_letter(seed, sizes):
     rng = np.random.default_rng(seed)
-    tables, specified = AdaptiveTables(SCALE), SpecifiedTables(list(SCALE))
+    stream, specified = StreamTables({"x": SCALE, "y": SCALE}), SpecifiedTables(list(SCALE))
+    tables = stream.of_step("y")
     for size in sizes:
         symbols, levels = frame(rng, size, rng.choice([0.3, 2.0, 90.0]))
         encoder = FrameEncoder()
         encoder.encode_scale(symbols, levels, tables, 0)
-        encoder.learn()
+        stream.learn(encoder.coded)
         for level in range(1, len(SCALE)):
             specified.learn(level, symbols[levels == level].tolist())
         assert [t.frequencies.tolist() for t in tables] == specified.frequencies
+    assert list(stream.of_step("x")) == list(SCALE)
 
 
 @pytest.mark.parametrize("log2", [2, 16, 22])
@@ -73,19 +75,21 @@ def test_many_symbols_are_counted_by_the_letter(log2):
     """Counts beyond the limit are halved, and no sum overflows."""
     frequencies = np.array([1, 1, 2**log2 - 2], dtype=np.uint32)
     start = TableSet([FrequencyTable(frequencies, 0)])
-    tables, specified = AdaptiveTables(start), SpecifiedTables(list(start))
+    stream, specified = StreamTables({"y": start}), SpecifiedTables(list(start))
+    tables = stream.of_step("y")
     for size in (300_000, 40_000, 70_000, 5):
         symbols = np.arange(size, dtype=np.int32) % 5
-        tables.learn(np.array([0]), np.array([size]), symbols)
+        stream.learn([CodedGroups(tables, np.array([0]), np.array([size]), symbols)])
         specified.learn(0, symbols.tolist())
         assert tables[0].frequencies.tolist() == specified.frequencies[0]
         assert tables[0].total == tables[0].frequencies.sum() == 2**log2
 
 
 def test_made_tables_are_valid_ones():
-    tables = AdaptiveTables(SCALE)
+    stream = StreamTables({"y": SCALE})
+    tables = stream.of_step("y")
     symbols = np.repeat(np.array([-700, 0, 1, 700], np.int32), 500)
-    tables.learn(np.array([3]), np.array([2000]), symbols)
+    stream.learn([CodedGroups(tables, np.array([3]), np.array([2000]), symbols)])
     made = tables[3]
     checked = FrequencyTable(made.frequencies, made.offset)
     assert (checked.total, checked.escape) == (SCALE[3].total, SCALE[3].escape)
@@ -95,31 +99,32 @@ def test_made_tables_are_valid_ones():
 
 def test_decoder_learns_the_same_and_symbols_get_cheaper():
     rng, sizes = np.random.default_rng(4), []
-    writing, reading = StreamTables({"a": SCALE}), StreamTables({"a": SCALE})
+    writing, reading = StreamTables({"y": SCALE}), StreamTables({"y": SCALE})
     for number in range(12):
         if number == 9:
             writing.reset()
             reading.reset()
         symbols, levels = frame(rng, 3000, 0.7)
         encoder = FrameEncoder()
-        encoder.encode_scale(symbols, levels, writing.of_step("y", "a"), -1)
-        encoder.learn()
+        encoder.encode_scale(symbols, levels, writing.of_step("y"), -1)
+        writing.learn(encoder.coded)
         payload = encoder.finish()
         decoder = FrameDecoder(payload)
-        found = decoder.decode_scale(levels, reading.of_step("y", "a"), -1)
+        found = decoder.decode_scale(levels, reading.of_step("y"), -1)
         np.testing.assert_array_equal(found, symbols)
         decoder.finish(expected_digest=encoder.digest)
-        decoder.learn()
+        reading.learn(decoder.coded)
         sizes.append(len(payload))
     assert sizes[8] < 0.8 * sizes[0]
     assert abs(sizes[9] - sizes[0]) < 0.1 * sizes[0]
 
 
 def test_channels_learn_apart():
-    tables = AdaptiveTables(TableSet([SCALE[1], SCALE[1]]))
+    stream = StreamTables({"z": TableSet([SCALE[1], SCALE[1]])})
+    tables = stream.of_step("z")
     symbols = np.stack([np.zeros((20, 20)), np.ones((20, 20))]).astype(np.int32)
     encoder = FrameEncoder()
     encoder.encode_factorized(symbols, tables)
-    encoder.learn()
+    stream.learn(encoder.coded)
     one = 1 - SCALE[1].offset
     assert tables[0].frequencies[one] < SCALE[1].frequencies[one] < tables[1].frequencies[one]
