@@ -21,7 +21,7 @@ import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
 
-from nvc_calib import PositionCoder, encode_levels
+from nvc_calib import LevelEncoder, PositionCoder
 from nvc_calib.boundaries import Boundaries, flatten_index
 from nvc_engines import open_engine
 from nvc_runtime import Decoder, Encoder, EncoderSettings, open_bundle, open_reader
@@ -57,11 +57,13 @@ def measure(
             near = boundaries.near(flatten_index(tensor), boundaries.epsilon)
             totals["coordinates"] += near.size
             totals["raw"] += near.size * np.ceil(np.log2(tensor.size))
-            for coder in (PositionCoder.RPC, PositionCoder.RETRIEVAL):
-                _, side = encode_levels(
-                    tensor, levels=levels, skip_level=skip_level, epsilon=epsilon, coder=coder
-                )
-                totals[coder.value] += 8 * len(side)
+        for coder in (PositionCoder.RPC, PositionCoder.RETRIEVAL):
+            encoder = LevelEncoder(
+                levels=levels, skip_level=skip_level, epsilon=epsilon, coder=coder
+            )
+            for tensor in tensors:
+                encoder.encode(tensor)
+            totals[coder.value] += 8 * len(encoder.finish())
     return {key: value / len(frames) for key, value in totals.items()}
 
 

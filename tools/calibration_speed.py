@@ -27,7 +27,7 @@ from machine import machine_facts
 from numpy.typing import NDArray
 from platform_trials.scene import Scene, load_scene
 
-from nvc_calib import PositionCoder, decode_levels, encode_levels
+from nvc_calib import PositionCoder
 from nvc_engines import Engine, open_engine
 from nvc_errors import NvcError, VerificationError
 from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings, open_bundle
@@ -137,34 +137,17 @@ def _resolve(
     for _ in range(repeats):
         for tensors in frames:
             start = time.process_time()
-            encoded = [
-                encode_levels(
-                    tensor,
-                    levels=rules.levels,
-                    skip_level=rules.skip_level,
-                    epsilon=rules.epsilon,
-                    coder=rules.coder,
-                )
-                for tensor in tensors
-            ]
+            encoder = rules.level_encoder()
+            encoded = [encoder.encode(tensor) for tensor in tensors]
+            side = encoder.finish()
             middle = time.process_time()
-            decoded = [
-                decode_levels(
-                    tensor,
-                    side,
-                    levels=rules.levels,
-                    skip_level=rules.skip_level,
-                    epsilon=rules.epsilon,
-                    coder=rules.coder,
-                )
-                for tensor, (_, side) in zip(tensors, encoded, strict=True)
-            ]
+            decoder = rules.level_decoder(side, sum(tensor.size for tensor in tensors))
+            decoded = [decoder.decode(tensor) for tensor in tensors]
             decoding.append(1000 * (time.process_time() - middle))
             encoding.append(1000 * (middle - start))
-            size += sum(len(side) for _, side in encoded)
-            for one, (other, _) in zip(decoded, encoded, strict=True):
-                if not np.array_equal(one, other):
-                    raise VerificationError("the decoder found other levels")
+            size += len(side)
+            if not all(map(np.array_equal, decoded, encoded)):
+                raise VerificationError("the decoder found other levels")
     return {
         "bits_per_frame": 8 * size / (repeats * len(frames)),
         "encode_ms": spread_of(encoding).to_json(),

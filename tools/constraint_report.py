@@ -22,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,7 +35,7 @@ from model_coding import CodedClip, bd_rate, code_clip, read_clip
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc_calib import PositionCoder, encode_levels
+from nvc_calib import LevelEncoder, PositionCoder
 from nvc_calib.boundaries import Boundaries, flatten_index
 from nvc_errors import NvcError, UsageError
 from nvc_models.levels import LEVELS
@@ -209,7 +211,8 @@ def code(model: nn.Module, clip: Tensor, quality: int) -> Calibrated:
             counts[epsilon] = sum(count_near(i, level, epsilon) for i in inter) / inter_frames
         for coder in CODERS:
             result.bits[epsilon, coder] = sum(
-                8 * len(_side_information(index, epsilon, coder)) for _, index in frames
+                8 * len(_side_information([index for _, index in latents], epsilon, coder))
+                for _, latents in groupby(frames, key=itemgetter(0))
             )
     return result
 
@@ -220,11 +223,13 @@ def count_near(index: NDArray[np.float32], skip_level: int, epsilon: float) -> i
     return int(boundaries.near(flatten_index(index), boundaries.epsilon).size)
 
 
-def _side_information(index: NDArray[np.float32], epsilon: float, coder: PositionCoder) -> bytes:
-    _, side = encode_levels(
-        index, levels=LEVELS.count, skip_level=SKIP_LEVEL, epsilon=epsilon, coder=coder
-    )
-    return side
+def _side_information(
+    latents: Sequence[NDArray[np.float32]], epsilon: float, coder: PositionCoder
+) -> bytes:
+    encoder = LevelEncoder(levels=LEVELS.count, skip_level=SKIP_LEVEL, epsilon=epsilon, coder=coder)
+    for index in latents:
+        encoder.encode(index)
+    return encoder.finish()
 
 
 def _row(epsilon: float, coded: dict[str, dict[str, list[Calibrated]]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nvc_calib import LevelDecoder
 from nvc_engines import Engine
 from nvc_runtime.bundle import Bundle, CodeStep, Program
 from nvc_runtime.codec import Decoder
-from nvc_runtime.codec.symbols import CodingTables
+from nvc_runtime.codec.symbols import CodingRules, CodingTables
 from nvc_runtime.entropy import FrameDecoder, FrameEncoder
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader
 
@@ -94,14 +94,14 @@ class _LevelsTap:
             packet = self.packets[frame_number]
             intra = packet.kind is FrameKind.INTRA
             steps = (manifest.intra if intra else manifest.inter).scale_steps
-            self._decoder = LevelDecoder(
-                packet.calibration,
-                sum(math.prod(manifest.tensors[s.tensor].shape(*self.padded)) for s in steps),
-                levels=manifest.scale_levels.count,
-                skip_level=header.skip_level,
-                epsilon=header.epsilon,
-                coder=header.position_coder,
+            rules = CodingRules(
+                manifest.scale_levels.count,
+                header.skip_level,
+                header.epsilon,
+                header.position_coder,
             )
+            shapes = (manifest.tensors[step.tensor].shape(*self.padded) for step in steps)
+            self._decoder = rules.level_decoder(packet.calibration, sum(map(math.prod, shapes)))
         found.append(self._decoder.decode(index))
 
     def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:

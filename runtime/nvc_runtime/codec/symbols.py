@@ -37,6 +37,26 @@ class CodingRules:
     epsilon: float
     coder: PositionCoder
 
+    def level_encoder(self) -> LevelEncoder:
+        """Return what resolves the levels of one frame on the encoder's side."""
+        return LevelEncoder(
+            levels=self.levels,
+            skip_level=self.skip_level,
+            epsilon=self.epsilon,
+            coder=self.coder,
+        )
+
+    def level_decoder(self, side_information: bytes, elements: int) -> LevelDecoder:
+        """Return what resolves the levels of one frame of so many elements for a decoder."""
+        return LevelDecoder(
+            side_information,
+            elements,
+            levels=self.levels,
+            skip_level=self.skip_level,
+            epsilon=self.epsilon,
+            coder=self.coder,
+        )
+
 
 class CodingTables:
     """The tables of a stream: the bundle's in intra frames, those that learn in inter frames."""
@@ -90,12 +110,7 @@ class SymbolWriter(SymbolCoder):
     ) -> None:
         self._tables, self._kind, self._rules, self._elapsed = tables, kind, rules, elapsed
         self.entropy = FrameEncoder()
-        self.calibration = LevelEncoder(
-            levels=rules.levels,
-            skip_level=rules.skip_level,
-            epsilon=rules.epsilon,
-            coder=rules.coder,
-        )
+        self.calibration = rules.level_encoder()
         self.section_bits: dict[str, float] = {}
 
     def code(
@@ -153,14 +168,7 @@ class SymbolReader(SymbolCoder):
         self._engine_name, self._elapsed = engine_name, elapsed
         with self._naming("all"):
             self.entropy = FrameDecoder(packet.payload)
-            self._calibration = LevelDecoder(
-                packet.calibration,
-                scale_elements,
-                levels=rules.levels,
-                skip_level=rules.skip_level,
-                epsilon=rules.epsilon,
-                coder=rules.coder,
-            )
+            self._calibration = rules.level_decoder(packet.calibration, scale_elements)
 
     def code(
         self,
