@@ -34,6 +34,19 @@ def test_chroma_lies_where_the_runtime_reads_it() -> None:
         np.testing.assert_allclose(found.numpy()[inside], read[inside], atol=0.2)
 
 
+def test_chroma_is_interpolated_across_blocks_and_repeated_at_the_edges() -> None:
+    c = torch.rand(1, 2, HEIGHT // 2, WIDTH // 2) - 0.5
+    frame = rgb_from_planes(torch.zeros(1, 1, HEIGHT, WIDTH), c)
+    rows, columns = torch.arange(HEIGHT), torch.arange(WIDTH)
+    beyond = (rows // 2 + rows % 2 * 2 - 1).clamp(0, HEIGHT // 2 - 1)
+    upright = 0.75 * c[:, :, rows // 2] + 0.25 * c[:, :, beyond]
+    right = ((columns + 1) // 2).clamp(max=WIDTH // 2 - 1)
+    full = (upright[..., columns // 2] + upright[..., right]) / 2
+    for channel, plane, weight in ((2, 0, BLUE), (0, 1, RED)):
+        torch.testing.assert_close(frame[:, channel] - 0.5, full[:, plane] * 2 * (1 - weight))
+    torch.testing.assert_close(luma(frame), torch.full((1, 1, HEIGHT, WIDTH), 0.5))
+
+
 def test_planes_survive_rgb() -> None:
     planes = torch.rand(1, 1, HEIGHT, WIDTH) - 0.5, torch.rand(1, 2, HEIGHT // 2, WIDTH // 2) - 0.5
     torch.testing.assert_close(planes_from_rgb(rgb_from_planes(*planes)), planes)

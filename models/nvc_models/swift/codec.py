@@ -32,7 +32,7 @@ from nvc_models.swift.planes import (
     blocks_from_planes,
     planes_from_blocks,
     planes_from_rgb,
-    rgb_from_planes,
+    rgb_from_blocks,
 )
 from nvc_models.swift.shrink import BlockStrength, Shrinkage, Thresholds
 from nvc_models.swift.vector_latent import (
@@ -164,8 +164,8 @@ class InterSynthesis(nn.Module):
 
 def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Frame (B, 3, H, W), not clamped, luma and chroma of decoded blocks (B, 96, H/8, W/8)."""
-    y, c = planes_from_blocks(bound(blocks, -0.5, 0.5))
-    return rgb_from_planes(y, c), y, c
+    blocks = bound(blocks, -0.5, 0.5)
+    return rgb_from_blocks(blocks), *planes_from_blocks(blocks)
 
 
 @dataclass
