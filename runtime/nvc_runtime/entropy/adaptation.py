@@ -9,13 +9,13 @@ so the tables are the same, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc_runtime.entropy.tables import FrequencyTable, TableSet
+from nvc_runtime.entropy.tables import FrequencyTable, Tables, TableSet
 
 PRIOR_SYMBOLS = 256
 """A bundle's table weighs as much as so many symbols."""
@@ -25,20 +25,20 @@ RENEWAL = 8
 """A table is made anew once one in so many of its symbols, the prior's included, are new."""
 
 
-class AdaptiveTables:
-    """The tables of one coding step; serves like the :class:`TableSet` it starts from.
+class AdaptiveTables(Tables):
+    """The tables of one coding step, and the :class:`TableSet` that they start from.
 
-    Attributes:
-        first: number of the first one among all tables of the stream.
-        offsets, escapes, decoding_models: as those of :class:`TableSet`.
-
+    ``first``: number of the first one among all tables of the stream.
     """
+
+    _tables: list[FrequencyTable]
+    decoding_models: list[Any]
 
     def __init__(self, start: TableSet, first: int) -> None:
         self.start, self.first = start, first
         self.offsets, self.escapes = start.offsets, start.escapes
         self._tables = list(start)
-        self.decoding_models: list[Any] = list(start.decoding_models)
+        self.decoding_models = list(start.decoding_models)
 
     def reset(self) -> None:
         """Go back to the tables of the bundle."""
@@ -52,18 +52,6 @@ class AdaptiveTables:
         table = self.start[index].changed(frequencies, probabilities)
         self._tables[index] = table
         self.decoding_models[index] = table.decoding_model
-
-    def __len__(self) -> int:
-        return len(self._tables)
-
-    def __getitem__(self, index: int) -> FrequencyTable:
-        return self._tables[index]
-
-    def __iter__(self) -> Iterator[FrequencyTable]:
-        return iter(self._tables)
-
-
-Tables = TableSet | AdaptiveTables
 
 
 class CodedGroups(NamedTuple):

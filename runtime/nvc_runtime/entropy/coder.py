@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc_errors import CalibrationError, EngineError, StreamError
-from nvc_runtime.entropy.adaptation import CodedGroups, Tables
+from nvc_runtime.entropy.adaptation import CodedGroups
 from nvc_runtime.entropy.digest import FrameDigest
 from nvc_runtime.entropy.escape import decode_escapes, encode_escapes
 from nvc_runtime.entropy.grouping import groups_from_levels
 from nvc_runtime.entropy.payload import shortest_payload, words_from_payload
-from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable
+from nvc_runtime.entropy.tables import SYMBOL_LIMIT, FrequencyTable, Tables
 
 CHECK_BITS = 4
 """Of the digest so far, coded before the symbols of each scale-prior step that has any."""

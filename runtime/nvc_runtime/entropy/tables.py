@@ -139,8 +139,8 @@ class FrequencyTable:
         return constriction.stream.model.Categorical(self.probabilities, perfect=False, lazy=lazy)
 
 
-class TableSet:
-    """The tables of one prior: one per scale level, or one per channel.
+class Tables:
+    """The tables that a coding step codes with: one per scale level, or one per channel.
 
     Attributes:
         offsets: int32 (T,), the offset of each table. Read-only.
@@ -151,7 +151,21 @@ class TableSet:
 
     offsets: NDArray[np.int32]
     escapes: tuple[int, ...]
-    decoding_models: tuple[Any, ...]
+    decoding_models: Sequence[Any]
+    _tables: Sequence[FrequencyTable]
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __getitem__(self, index: int) -> FrequencyTable:
+        return self._tables[index]
+
+    def __iter__(self) -> Iterator[FrequencyTable]:
+        return iter(self._tables)
+
+
+class TableSet(Tables):
+    """The tables of one prior, as a bundle has them."""
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
         """Check the tables and build their models.
@@ -238,12 +252,3 @@ class TableSet:
         for row, table in zip(frequencies, self._tables, strict=True):
             row[: table.frequencies.size] = table.frequencies
         return frequencies, sizes, self.offsets.copy()
-
-    def __len__(self) -> int:
-        return len(self._tables)
-
-    def __getitem__(self, index: int) -> FrequencyTable:
-        return self._tables[index]
-
-    def __iter__(self) -> Iterator[FrequencyTable]:
-        return iter(self._tables)
