@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,15 +92,15 @@ class _LevelsTap:
         if not found or self._decoder is None:
             packet = self.packets[frame_number]
             intra = packet.kind is FrameKind.INTRA
-            steps = (manifest.intra if intra else manifest.inter).scale_steps
+            program = manifest.intra if intra else manifest.inter
             rules = CodingRules(
                 manifest.scale_levels.count,
                 header.skip_level,
                 header.epsilon,
                 header.position_coder,
             )
-            shapes = (manifest.tensors[step.tensor].shape(*self.padded) for step in steps)
-            self._decoder = rules.level_decoder(packet.calibration, sum(map(math.prod, shapes)))
+            elements = manifest.scale_elements(program, self.padded)
+            self._decoder = rules.level_decoder(packet.calibration, elements)
         found.append(self._decoder.decode(index))
 
     def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -92,6 +93,11 @@ class Manifest:
         """Size of a frame padded to multiples of the alignment."""
         a = self.alignment
         return -(-height // a) * a, -(-width // a) * a
+
+    def scale_elements(self, program: Program, padded: tuple[int, int]) -> int:
+        """Elements of all latent parts of a program with a scale prior, at a padded size."""
+        parts = (self.tensors[step.tensor] for step in program.scale_steps)
+        return sum(math.prod(part.shape(*padded)) for part in parts)
 
 
 def parse_manifest(data: bytes) -> Manifest:

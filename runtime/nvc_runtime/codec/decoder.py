@@ -190,7 +190,7 @@ class Decoder:
             self._tables,
             self._rules,
             packet,
-            self._interpreter.scale_elements(program),
+            self.bundle.manifest.scale_elements(program, self._interpreter.padded),
             str(self.engine.info.spec),
             self.elapsed,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -59,10 +58,6 @@ class Interpreter:
         with self._elapsed.measure("transform"):
             output = self._download(program.output, tensors)
         return output, self._carry(program, tensors)
-
-    def scale_elements(self, program: Program) -> int:
-        """Elements of all latent parts with a scale prior."""
-        return sum(math.prod(self._shape(step.tensor)) for step in program.scale_steps)
 
     def synchronize(self, program: Program, exact: NDArray[np.float32]) -> Carried:
         """Rebuild what is carried from the exact frame, float32 (1, 3, H', W') in [0, 1]."""
