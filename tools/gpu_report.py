@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--frames", type=int, default=16, help="default: %(default)s")
     prepare.add_argument("--keyint", type=int, default=8, help="default: %(default)s")
     prepare.add_argument("--quality", type=int, help="default: the bundle's")
+    prepare.add_argument(
+        "--no-scene-cuts", action="store_true", help="intra frames only every --keyint frames"
+    )
     prepare.add_argument("--size", help="WIDTHxHEIGHT to scale the pictures to")
     prepare.add_argument(
         "--calibrated-only", action="store_true", help="no stream without calibration beside it"
@@ -108,7 +111,11 @@ def _prepare(options: argparse.Namespace) -> int:
             engine,
             options.input,
             frames=options.frames,
-            settings=EncoderSettings(quality=options.quality, keyint=options.keyint),
+            settings=EncoderSettings(
+                quality=options.quality,
+                keyint=options.keyint,
+                scene_cuts=not options.no_scene_cuts,
+            ),
             size=size,
             uncalibrated=not options.calibrated_only,
         )

@@ -27,7 +27,7 @@ from report_files import run_tool, write_report
 from torch import nn
 
 from nvc_engines import open_engine
-from nvc_export.bundle_writer import BundleOptions, bundle_from_codec, round_weights_to_half
+from nvc_export.bundle_writer import BundleOptions, bundle_from_codec
 from nvc_export.complexity import complexity_from_codec, padded_pixels
 from nvc_models.tian2023 import Tian2023, preset
 from nvc_models.tian2023.graphs import graphs_from_model
@@ -36,6 +36,8 @@ from nvc_runtime.bundle import Defaults
 from nvc_runtime.verify import split_engine_names, verify_video
 
 DEFAULTS = Defaults(quality=32, keyint=32, skip_level=9, epsilon=1e-3, pixel_epsilon=1e-2)
+MANTISSA_BITS = 3
+"""Of random weights, after the point of a mantissa in [1/2, 1)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +81,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         bundle = Bundle(path)
         names = split_engine_names(options.engines)
         engines = [stack.enter_context(open_engine(name)) for name in names]
-        encoder = Encoder(bundle, engines[0], EncoderSettings(quality=options.quality))
+        # Frames of noise are all new scenes: with cuts found, none would be an inter frame.
+        settings = EncoderSettings(quality=options.quality, scene_cuts=False)
+        encoder = Encoder(bundle, engines[0], settings)
         start = time.monotonic()
         report = verify_video(options.input, encoder, engines, limit=options.frames)
         coding_s = time.monotonic() - start
@@ -107,14 +111,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def random_codec(name: str) -> Tian2023:
-    """Return a codec with seeded random weights, rounded as an export does; no layer is silent."""
+    """Return a codec with seeded random weights; no layer is silent.
+
+    They have few bits, so that an archive of them packs to half its size and travels easily.
+    """
     torch.manual_seed(1)
     codec = Tian2023(preset(name)).eval()
     with torch.no_grad():
         for layer in codec.modules():
             if isinstance(layer, nn.Conv2d) and not layer.weight.any():
                 nn.init.kaiming_uniform_(layer.weight, a=2.0)
-    round_weights_to_half(codec)
+        for parameter in codec.parameters():
+            mantissa, exponent = torch.frexp(parameter)
+            steps = 2**MANTISSA_BITS
+            parameter.copy_(torch.ldexp(torch.round(mantissa * steps) / steps, exponent))
     return codec
 
 
