@@ -8,7 +8,8 @@ time, naming every unknown operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,9 +28,14 @@ OPERATOR_MODULES: Final = (onnx_elementwise, onnx_layout, onnx_resize, onnx_spat
 MIN_OPSET: Final = 13
 
 
+FROM_SHAPES: Final = ("Shape", "Size")
+"""Operators whose results do not depend on what their input holds."""
+
+
 class _Step(NamedTuple):
     node: Node
     kernel: Kernel
+    inputs: tuple[str, ...]
     first_host_input: int
     dead: tuple[str, ...]
     """Values that no later step needs."""
@@ -66,7 +72,9 @@ class Program:
         for used in _data_names(nodes) | set(self.outputs):
             if used in self._constants and self._constants[used].is_floating_point():
                 self._constants[used] = self._placed(self._constants[used])
-        self._steps = _steps_from_nodes(nodes, keep={*self.outputs, *self._constants})
+        self._steps = _with_dead(
+            [_step_from_node(node) for node in nodes], {*self.outputs, *self._constants}
+        )
 
     def _constant(self, name: str, value: Any) -> torch.Tensor:
         try:
@@ -88,28 +96,69 @@ class Program:
 
         Raises ``EngineError`` naming the node that failed.
         """
-        values = dict(self._constants)
-        for name, tensor in inputs.items():
-            values[name] = self._placed(tensor)
+        values = self._start(inputs)
         for step in self._steps:
-            arguments = [values[name] if name else None for name in step.node.inputs]
-            if self._device.type != "cpu":
-                self._gather_on_device(arguments, step.first_host_input)
-            try:
-                results = step.kernel(*arguments)
-            except Exception as error:
-                raise EngineError(
-                    f"the torch engine failed in graph {self.name!r} at {step.node.op} node "
-                    f"{step.node.name!r}, given {_shapes_text(arguments)}: {reason_of(error)}"
-                ) from error
-            if isinstance(results, torch.Tensor):
-                results = (results,)
-            values.update(zip(step.node.outputs, results, strict=False))
+            values.update(self._results(step, values))
             for name in step.dead:
                 values.pop(name, None)
         taken = {tensor.untyped_storage().data_ptr() for tensor in inputs.values()}
         taken |= {tensor.untyped_storage().data_ptr() for tensor in self._constants.values()}
         return {name: self._owned(values[name], taken) for name in self.outputs}
+
+    def at_shapes(self, inputs: Mapping[str, torch.Tensor]) -> Program:
+        """Return the same program for inputs of these shapes alone, which runs once for that.
+
+        What depends on nothing but shapes is worked out now, and lies on the device where it is
+        needed there: on a GPU, running moves nothing between host and device. Raises
+        ``EngineError`` as :meth:`run` does.
+        """
+        values, fixed = self._start(inputs), dict(self._constants)
+        steps: list[_Step] = []
+        for step in self._steps:
+            results = self._results(step, values)
+            values.update(results)
+            if step.node.op in FROM_SHAPES or all(n in fixed for n in step.inputs if n):
+                fixed.update(results)
+            else:
+                steps.append(step)
+            for name in step.dead:
+                values.pop(name, None)
+        program = copy(self)
+        program._steps = _with_dead(
+            [self._with_inputs_placed(s, fixed) for s in steps], self.outputs
+        )
+        used = {name for step in program._steps for name in step.inputs}.union(self.outputs)
+        program._constants = {name: fixed[name] for name in used & fixed.keys()}
+        return program
+
+    def _with_inputs_placed(self, step: _Step, fixed: dict[str, torch.Tensor]) -> _Step:
+        """Return a step whose inputs from ``fixed`` are where it takes them; add these to it."""
+        inputs = list(step.inputs)
+        for position, name in enumerate(inputs):
+            is_data = position < step.first_host_input
+            place = self._device if is_data else torch.device("cpu")
+            if name in fixed and fixed[name].device.type != place.type:
+                inputs[position] = f"{name} on {place}"
+                fixed[inputs[position]] = fixed[name].to(place)
+        return step._replace(inputs=tuple(inputs))
+
+    def _start(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return self._constants | {name: self._placed(tensor) for name, tensor in inputs.items()}
+
+    def _results(self, step: _Step, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        arguments = [values[name] if name else None for name in step.inputs]
+        if self._device.type != "cpu":
+            self._gather_on_device(arguments, step.first_host_input)
+        try:
+            results = step.kernel(*arguments)
+        except Exception as error:
+            raise EngineError(
+                f"the torch engine failed in graph {self.name!r} at {step.node.op} node "
+                f"{step.node.name!r}, given {_shapes_text(arguments)}: {reason_of(error)}"
+            ) from error
+        if isinstance(results, torch.Tensor):
+            results = (results,)
+        return dict(zip(step.node.outputs, results, strict=False))
 
     def _gather_on_device(self, arguments: list[torch.Tensor | None], first_host: int) -> None:
         """Move the data inputs to the device if any of them is there, in place."""
@@ -196,17 +245,22 @@ def _data_names(nodes: list[Node]) -> set[str]:
     }
 
 
-def _steps_from_nodes(nodes: list[Node], keep: set[str]) -> list[_Step]:
-    steps = []
+def _step_from_node(node: Node) -> _Step:
+    operator = OPERATORS[node.op]
+    kernel = operator.build(node)
+    node.check_all_read()
+    return _Step(node, kernel, node.inputs, operator.first_host_input, ())
+
+
+def _with_dead(steps: Sequence[_Step], keep: Iterable[str]) -> list[_Step]:
+    """Return steps that know what is not needed after them; ``keep`` always is."""
+    known: list[_Step] = []
     needed = set(keep)
-    for node in reversed(nodes):
-        operator = OPERATORS[node.op]
-        kernel = operator.build(node)
-        node.check_all_read()
-        touched = {name for name in (*node.inputs, *node.outputs) if name}
-        steps.append(_Step(node, kernel, operator.first_host_input, tuple(touched - needed)))
+    for step in reversed(steps):
+        touched = {name for name in (*step.inputs, *step.node.outputs) if name}
+        known.append(step._replace(dead=tuple(touched - needed)))
         needed |= touched
-    return steps[::-1]
+    return known[::-1]
 
 
 def _shapes_text(arguments: list[torch.Tensor | None]) -> str:

@@ -6,13 +6,15 @@ and live in host memory on every device.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
-from nvc_engines.onnx_node import Kernel, Node, ints_from, operator
+from nvc_engines.onnx_node import Kernel, Node, ints_from, operator, tables_on_device
 
 
 @operator("Identity")
@@ -130,6 +132,8 @@ def _split(node: Node) -> Kernel:
 
 @operator("Slice", first_host_input=1)
 def _slice(_node: Node) -> Kernel:
+    places = tables_on_device(lambda *kept: (np.arange(*kept, dtype=np.int64),))
+
     def run(
         x: torch.Tensor,
         starts: torch.Tensor,
@@ -146,7 +150,7 @@ def _slice(_node: Node) -> Kernel:
             if step == 1:
                 x = x.narrow(axis, kept.start if kept else 0, len(kept))
             else:
-                index = torch.tensor(list(kept), dtype=torch.int64, device=x.device)
+                (index,) = places(x.device, kept.start, kept.stop, kept.step)
                 x = x.index_select(axis, index)
         return x
 
@@ -222,6 +226,7 @@ def _space_to_depth(node: Node) -> Kernel:
 @operator("Pad", first_host_input=1)
 def _pad(node: Node) -> Kernel:
     mode = node.choice("mode", "constant", "constant", "edge", "reflect", "wrap")
+    border_index = tables_on_device(partial(_border_index, mode))
 
     def run(
         x: torch.Tensor,
@@ -240,14 +245,14 @@ def _pad(node: Node) -> Kernel:
             return F.pad(x, flat, value=0.0 if value is None else value.item())
         for axis, left, right in zip(along, before, after, strict=True):
             if left or right:
-                index = _border_index(x.shape[axis], left, right, mode)
-                x = x.index_select(axis, index.to(x.device))
+                (index,) = border_index(x.device, x.shape[axis], left, right)
+                x = x.index_select(axis, index)
         return x
 
     return run
 
 
-def _border_index(size: int, before: int, after: int, mode: str) -> torch.Tensor:
+def _border_index(mode: str, size: int, before: int, after: int) -> tuple[NDArray[np.int64]]:
     """Return which sample of an axis stands at each place of the padded axis, int64."""
     places: Any = np.arange(-before, size + after)
     if mode == "edge":
@@ -257,4 +262,4 @@ def _border_index(size: int, before: int, after: int, mode: str) -> torch.Tensor
     else:
         period = max(2 * (size - 1), 1)
         places = np.abs((places + size - 1) % period - (size - 1))
-    return torch.from_numpy(places)
+    return (places,)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 
 from nvc_errors import EngineError
 
@@ -94,6 +95,24 @@ def operator(*names: str, first_host_input: int = NO_HOST_INPUTS) -> Callable[[B
         return build
 
     return register
+
+
+def tables_on_device(
+    make: Callable[..., Sequence[NDArray[Any]]],
+) -> Callable[..., Sequence[torch.Tensor]]:
+    """Return a function of a device and what ``make`` takes, which gives its arrays there.
+
+    Each set is made and moved once, and kept as long as the function is: a recorded run refers to
+    the memory.
+    """
+    kept: dict[tuple[Any, ...], Sequence[torch.Tensor]] = {}
+
+    def tables(device: torch.device, *key: Any) -> Sequence[torch.Tensor]:
+        if (device, *key) not in kept:
+            kept[device, *key] = [torch.from_numpy(array).to(device) for array in make(*key)]
+        return kept[device, *key]
+
+    return tables
 
 
 def ints_from(tensor: torch.Tensor) -> list[int]:

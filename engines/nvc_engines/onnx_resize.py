@@ -8,6 +8,7 @@ picks another sample if it comes out just below it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nvc_engines.onnx_node import Kernel, Node, ints_from, operator
+from nvc_engines.onnx_node import Kernel, Node, ints_from, operator, tables_on_device
 
 _ROUNDINGS: Final[dict[str, Any]] = {
     "round_prefer_floor": lambda x: np.ceil(x - np.float32(0.5)),
@@ -54,6 +55,18 @@ def _resize(node: Node) -> Kernel:
     node.choice("keep_aspect_ratio_policy", "stretch", "stretch")
     node.attribute("extrapolation_value", 0.0)  # Belongs to tf_crop_and_resize alone.
 
+    def places(axis: _Axis) -> Sequence[NDArray[Any]]:
+        place = _source_places(axis, coordinates)
+        if mode == "nearest":
+            return (_ROUNDINGS[rounding](place).clip(0, axis.in_size - 1).astype(np.int64),)
+        if mode == "linear":
+            indices, weights = _linear_taps(place.clip(0, axis.in_size - 1))
+        else:
+            indices, weights = _cubic_taps(place, cubic_a)
+        return (*indices.clip(0, axis.in_size - 1), *weights)
+
+    tables = tables_on_device(places)
+
     def run(
         x: torch.Tensor,
         _roi: torch.Tensor | None = None,
@@ -62,14 +75,12 @@ def _resize(node: Node) -> Kernel:
     ) -> torch.Tensor:
         along = [axis % x.ndim for axis in fixed_axes or range(x.ndim)]
         for axis in _axes_to_resize(x, along, scales, sizes):
-            place = _source_places(axis, coordinates)
+            found = tables(x.device, axis)
             if mode == "nearest":
-                index = _ROUNDINGS[rounding](place).clip(0, axis.in_size - 1).astype(np.int64)
-                x = x.index_select(axis.index, torch.from_numpy(index).to(x.device))
-            elif mode == "linear":
-                x = _weighted(x, axis, *_linear_taps(place.clip(0, axis.in_size - 1)))
+                x = x.index_select(axis.index, found[0])
             else:
-                x = _weighted(x, axis, *_cubic_taps(place, cubic_a))
+                taps = len(found) // 2
+                x = _weighted(x, axis, found[:taps], found[taps:])
         return x
 
     return run
@@ -131,15 +142,14 @@ def _cubic_taps(
 
 
 def _weighted(
-    x: torch.Tensor, axis: _Axis, indices: NDArray[np.int64], weights: NDArray[np.float32]
+    x: torch.Tensor, axis: _Axis, indices: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Return the weighted sum of the samples of ``axis`` at ``indices``, clamped to the axis."""
+    """Return the weighted sum of the samples of ``axis`` at ``indices``."""
     along = [1] * x.ndim
     along[axis.index] = axis.out_size
     total: torch.Tensor | None = None
-    for index, weight in zip(indices.clip(0, axis.in_size - 1), weights, strict=True):
-        samples = x.index_select(axis.index, torch.from_numpy(index).to(x.device))
-        term = samples * torch.from_numpy(weight).to(x.device).reshape(along)
+    for index, weight in zip(indices, weights, strict=True):
+        term = x.index_select(axis.index, index) * weight.reshape(along)
         total = term if total is None else total + term
     assert total is not None
     return total

@@ -44,6 +44,7 @@ _OPT: Final = OptionRule(
     ("all", "extended", "basic", "none"), "graph optimisation level (default: all)"
 )
 _CHANNELS_LAST: Final = OptionRule(("0", "1"), "keep tensors in NHWC order (default: 0)")
+_CUDA_GRAPHS: Final = OptionRule(("0", "1"), "record each graph, and replay it (default: 1)")
 _MKLDNN: Final = OptionRule(("0", "1"), "use oneDNN kernels (default: 1)")
 _CACHE: Final = OptionRule(("0", "1"), "keep the kernel choice beside the plan (default: 1)")
 
@@ -56,7 +57,7 @@ ENGINE_OPTIONS: Final[Mapping[str, Mapping[str, Mapping[str, OptionRule]]]] = Ma
         "openvino": {"cpu": {"threads": _THREADS}},
         "torch": {
             "cpu": {"threads": _THREADS, "channels_last": _CHANNELS_LAST, "mkldnn": _MKLDNN},
-            "cuda": {"channels_last": _CHANNELS_LAST},
+            "cuda": {"channels_last": _CHANNELS_LAST, "cuda_graphs": _CUDA_GRAPHS},
         },
         TENSORRT_RTX: {GPU_DEVICE: {"cache": _CACHE}},
         TENSORRT: {GPU_DEVICE: {}},

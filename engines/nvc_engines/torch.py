@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from nvc_engines.checks import check_arrays, check_input, check_names, check_shapes, float32_array
+from nvc_engines.cuda_graph import RecordedProgram
 from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
 from nvc_engines.onnx_interpreter import Program
@@ -36,6 +37,8 @@ class TorchEngine(Engine):
         self._device = torch.device(spec.device)
         self._channels_last = spec.options.get("channels_last", "0") == "1"
         self._mkldnn = spec.options.get("mkldnn", "1") == "1"
+        self.recordings: Any = None
+        """The pool of memory of CUDA graphs, if runs are recorded as such."""
         self._programs: dict[str, Program] | None = {}
         flags = {"channels_last": "on" if self._channels_last else "off"}
         threads = 0
@@ -47,6 +50,10 @@ class TorchEngine(Engine):
                 )
             device_name = torch.cuda.get_device_name()
             flags |= {"tf32": "off", "cudnn_deterministic": "on", "cudnn_benchmark": "off"}
+            recorded = spec.options.get("cuda_graphs", "1") == "1"
+            flags["cuda_graphs"] = "on" if recorded else "off"
+            if recorded:
+                self.recordings = torch.cuda.graph_pool_handle()
         else:
             device_name = f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
             threads = int(spec.options.get("threads", usable_threads()))
@@ -173,6 +180,8 @@ class _HostGraph(Graph):
 class _DeviceGraph(_HostGraph):
     """A program on a GPU; tensors are torch tensors in device memory."""
 
+    _recorded: RecordedProgram | None = None
+
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See ``Graph.run``."""
         check_names(self.name, self.input_shapes, inputs)
@@ -185,4 +194,8 @@ class _DeviceGraph(_HostGraph):
                 )
             check_input(self.name, name, shape, tuple(value.shape))
         with self._engine.switches():
-            return dict(self._program.run(inputs))
+            if self._engine.recordings is None:
+                return self._program.run(inputs)
+            if self._recorded is None:
+                self._recorded = RecordedProgram(self._program, inputs, self._engine.recordings)
+            return self._recorded.run(inputs)

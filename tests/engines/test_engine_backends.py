@@ -23,7 +23,7 @@ CPU_ENGINES = [
     "torch:cpu,channels_last=1,threads=1",
     "torch:cpu,mkldnn=0,threads=1",
 ]
-GPU_ENGINES = ["ort:cuda", "torch:cuda"]
+GPU_ENGINES = ["ort:cuda", "torch:cuda", "torch:cuda,cuda_graphs=0"]
 SIZES = [(12, 16), (20, 10)]
 LIMIT = 1e-4
 

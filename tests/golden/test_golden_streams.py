@@ -36,7 +36,7 @@ ENGINES = [
     "torch:cpu,threads=1",
     "torch:cpu,mkldnn=0,threads=1",
 ]
-GPU_ENGINES = ["ort:cuda", "torch:cuda"]
+GPU_ENGINES = ["ort:cuda", "torch:cuda", "torch:cuda,cuda_graphs=0"]
 
 
 def golden_bundle(folder: str) -> Bundle:
