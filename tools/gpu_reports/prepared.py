@@ -92,7 +92,7 @@ def prepare_stream(
             info = reader.info if size is None else replace_size(reader.info, size)
             reports[suffix] = encoder.encode(scaled(reader, info), info, file)
         (folder / f"{name}{suffix}.nvc").write_bytes(file.getvalue())
-    report = reports[""]
+    report, used = reports[""], engine.info
     prepared = Prepared(
         name=name,
         bundle=bundle.name,
@@ -107,7 +107,7 @@ def prepare_stream(
         bits_per_pixel=round(report.bits_per_pixel, 6),
         psnr_rgb_db=round(report.psnr_rgb_db, 4),
         symbols_digest=report.symbols_digest,
-        encoded_on=f"{engine.info.spec} ({engine.info.backend_version})",
+        encoded_on=f"{used.spec} ({used.backend_version}, {used.device_name})",
     )
     known = load_prepared(folder) if (folder / INDEX).exists() else []
     entries = [asdict(p) for p in known if p.name != name] + [asdict(prepared)]
