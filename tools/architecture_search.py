@@ -37,8 +37,9 @@ from architecture import (
 )
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
+from report_files import run_report
 
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_export.complexity import complexity_from_codec
 from nvc_models.families import graphs_from_model
 from nvc_models.training.data import PackedClips
@@ -52,15 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    try:
-        result = search(options)
-    except NvcError as error:
-        print(f"architecture_search: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(markdown_from_result(result))
-    return 0
+    return run_report("architecture_search", options, search, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

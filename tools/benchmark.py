@@ -37,9 +37,10 @@ from benchmarks import (
     work_from_stream,
 )
 from machine import machine_facts
+from report_files import run_tool, write_report
 
 from nvc_engines import open_engine
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_runtime.bundle import open_bundle
 from nvc_runtime.codec import EncoderSettings
 from nvc_runtime.stream import ExactMode
@@ -52,20 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_worker(*given[1:])
         return 0
     options = _parser().parse_args(given)
-    try:
+
+    def work() -> int:
         result = measure(options)
-    except NvcError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return error.exit_code
-    table = markdown_from_result(result)
-    if options.output is None:
-        print(json.dumps(result, indent=1))
-    else:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-        options.output.with_suffix(".md").write_text(table)
-    print(table, file=sys.stderr)
-    return 0
+        table = markdown_from_result(result)
+        if options.output is None:
+            print(json.dumps(result, indent=1))
+        else:
+            write_report(options.output, result, table)
+        print(table, file=sys.stderr)
+        return 0
+
+    return run_tool("benchmark", work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,8 +22,9 @@ from typing import Any
 from machine import machine_facts
 from rate_distortion import Curve, Marker, delta_rate, draw_overview
 from rate_distortion.curves import point_from_json
+from report_files import run_tool, write_report
 
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_export.bundle_complexity import complexity_from_bundle
 from nvc_runtime.bundle import Bundle, known_bundles, open_bundle
 
@@ -37,18 +38,15 @@ PAPER = {"bd_rate_percent": -24.2, "decoder_kmac_per_pixel": round(76.3e6 / (128
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+    plot: Path = options.output.with_suffix(".svg")
+
+    def work() -> int:
         result = gather(options)
-    except NvcError as error:
-        print(f"bundle_overview: {error}", file=sys.stderr)
-        return error.exit_code
-    output: Path = options.output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    plot = output.with_suffix(".svg")
-    draw_overview(plot, _markers(result), result["lines"], ANCHOR, result["speed_height"])
-    output.with_suffix(".md").write_text(markdown_from_result(result, plot.name))
-    return 0
+        write_report(options.output, result, markdown_from_result(result, plot.name))
+        draw_overview(plot, _markers(result), result["lines"], ANCHOR, result["speed_height"])
+        return 0
+
+    return run_tool("bundle_overview", work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
+from report_files import clips_parser, run_report
 
 from nvc_calib import LevelEncoder, PositionCoder
 from nvc_calib.boundaries import Boundaries, flatten_index
@@ -46,7 +48,7 @@ class Indices:
         """Take samples, which are not of interest here."""
 
 
-def measure(
+def cost_of(
     frames: list[list[NDArray[np.float32]]], levels: int, skip_level: int, epsilon: float
 ) -> dict[str, float]:
     """Mean coordinates and bits per frame for one epsilon and one set of boundaries."""
@@ -86,7 +88,7 @@ def run(bundle: Bundle, clip: Path, frames: int, keyint: int, quality: int) -> d
     for epsilon in EPSILONS:
         row: dict[str, Any] = {"epsilon": epsilon}
         for name, level in (("all_boundaries", -1), ("above_skip_level", skip)):
-            cost = measure(inter, levels, level, epsilon)
+            cost = cost_of(inter, levels, level, epsilon)
             cost["retrieval_share"] = cost["retrieval"] / stream_bits
             cost["rpc_share"] = cost["rpc"] / stream_bits
             row[name] = cost
@@ -106,10 +108,10 @@ def run(bundle: Bundle, clip: Path, frames: int, keyint: int, quality: int) -> d
     }
 
 
-def markdown(results: list[dict[str, Any]]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """Tables 4 and 5 for every clip and quality."""
     lines = ["# Cost of calibration", ""]
-    for result in results:
+    for result in record["results"]:
         lines += [
             f"## {result['clip']}, {result['width']}x{result['height']}, quality "
             f"{result['quality']}: {result['bits_per_pixel']:.4f} bit per pixel",
@@ -141,32 +143,31 @@ def markdown(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Parse arguments, measure, write JSON and Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-i", "--clip", type=Path, action="append", required=True)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix")
-    parser.add_argument("--bundle", default=None)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--keyint", type=int, default=32)
-    parser.add_argument("--quality", type=int, action="append")
-    arguments = parser.parse_args()
-    bundle = open_bundle(arguments.bundle)
-    results = [
-        run(bundle, clip, arguments.frames, arguments.keyint, quality)
-        for clip in arguments.clip
-        for quality in arguments.quality or [32]
-    ]
-    record = {
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    parser = clips_parser(__doc__)
+    add = parser.add_argument
+    add("--bundle", help="name or path; default: the shipped one")
+    add("--frames", type=int, default=8, help="of every clip; default: %(default)s")
+    add("--keyint", type=int, default=32, help="default: %(default)s")
+    add("--quality", type=int, action="append", help="may be repeated; default: 32")
+    return run_report("calibration_cost", parser.parse_args(arguments), measure, markdown)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every clip at every quality; return the content of the JSON file."""
+    bundle = open_bundle(options.bundle)
+    return {
         "machine": machine_facts(),
         "bundle": bundle.name,
         "bundle_digest": bundle.digest.hex(),
-        "results": results,
+        "results": [
+            run(bundle, clip, options.frames, options.keyint, quality)
+            for clip in options.clip
+            for quality in options.quality or [32]
+        ],
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    arguments.output.with_suffix(".md").write_text(markdown(results))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,10 +25,11 @@ from calibration_cost import Indices
 from machine import machine_facts
 from numpy.typing import NDArray
 from platform_trials.scene import Scene, load_scene
+from report_files import refuse_problems, run_tool, write_report
 
 from nvc_calib import PositionCoder
 from nvc_engines import Engine, open_engine
-from nvc_errors import NvcError, VerificationError
+from nvc_errors import VerificationError
 from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings, open_bundle
 from nvc_runtime.codec.symbols import CodingRules as Rules
 
@@ -53,21 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--repeats", type=int, default=3, help="runs (default: 3)")
     add("--quality", type=int, help="quality index (default: the bundle's)")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         clip = None if options.clip is None else str(options.clip)
         scene = load_scene("clip", clip, tuple(options.size), options.frames)
         bundle = open_bundle(options.bundle)
         with open_engine(options.engine) as engine:
             record = measure(bundle, engine, scene, options.quality, options.repeats)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-        options.output.with_suffix(".md").write_text(markdown(record))
-        if record["problems"]:
-            raise VerificationError("; ".join(record["problems"]))
-    except NvcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        write_report(options.output, record, markdown(record))
+        refuse_problems(record["problems"])
+        return 0
+
+    return run_tool("calibration_speed", work)
 
 
 def measure(

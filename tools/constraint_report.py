@@ -33,11 +33,12 @@ import torch
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, read_clip
 from numpy.typing import NDArray
+from report_files import run_report
 from torch import Tensor, nn
 
 from nvc_calib import LevelEncoder, PositionCoder
 from nvc_calib.boundaries import Boundaries, flatten_index
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_models.levels import LEVELS
 from nvc_models.training import checkpoint
 from nvc_models.training.data import PackedClips
@@ -57,15 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    try:
-        result = measure(options)
-    except NvcError as error:
-        print(f"constraint_report: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(markdown_from_result(result))
-    return 0
+    return run_report("constraint_report", options, measure, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,9 +25,9 @@ from platform_legs.cache import DEFAULT_CACHE
 from platform_trials.plan import MAIN, SMALL
 from platform_trials.rounds import run_on_legs
 from platform_trials.scene import MADE_UP, Scene, load_scene
+from report_files import refuse_problems, run_tool, write_report
 
 from nvc_engines import Engine
-from nvc_errors import NvcError, VerificationError
 from nvc_runtime import Bundle, Encoder, EncoderSettings, open_bundle
 from nvc_runtime.drift import Comparison, Trace, compare_traces, record_trace
 from nvc_runtime.video import Frame, open_reader
@@ -52,7 +51,8 @@ class Reference:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         legs = all_legs()
         if options.legs:
             legs = choose_legs(legs, options.legs.split(","))
@@ -66,20 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         cache = Cache(options.cache.expanduser(), offline=options.offline)
         record = measure(bundle, legs, scenes, options.frames, settings, cache)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        options.output.with_suffix(".json").write_text(text, encoding="utf-8")
-        options.output.with_suffix(".md").write_text(
-            markdown(record, f"{options.output.name}.svg"), encoding="utf-8"
-        )
+        write_report(options.output, record, markdown(record, f"{options.output.name}.svg"))
         plot(record, options.output.with_suffix(".svg"))
-        if record["problems"]:
-            shown = "".join(f"\n  {problem}" for problem in record["problems"][:20])
-            raise VerificationError(f"{len(record['problems'])} problems:{shown}")
-    except NvcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        refuse_problems(record["problems"])
+        return 0
+
+    return run_tool("drift_curve", work)
 
 
 def _parser() -> argparse.ArgumentParser:

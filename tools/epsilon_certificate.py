@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nvc_errors import NvcError, OutputError, UsageError, VerificationError
+from report_files import run_tool
+
+from nvc_errors import OutputError, UsageError, VerificationError
 
 FIELD = "certificate"
 """Name of the certificate in a card."""
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--epsilon", type=float, help="to certify (default: the reports')")
     add("--min-margin", type=float, default=2.0, help="epsilon over drift (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         reports = {path.name: _read(path) for path in options.report}
         card = {} if options.card is None else _read(options.card)
         card[FIELD] = certificate_from_reports(
@@ -48,10 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(text, end="")
         else:
             _write(options.output, text)
-    except NvcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        return 0
+
+    return run_tool("epsilon_certificate", work)
 
 
 def certificate_from_reports(

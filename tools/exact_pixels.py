@@ -10,7 +10,6 @@ Writes OUT.json and OUT.md. Exit code 0 if exact pixels are the same on every le
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,16 +22,17 @@ from platform_trials.pixels import PixelStreams, compare_on, encode_pixels
 from platform_trials.plan import MAIN, SMALL
 from platform_trials.rounds import run_on_legs
 from platform_trials.scene import Scene, load_scene
+from report_files import refuse_problems, run_tool, write_report
 
 from nvc_engines import Engine
-from nvc_errors import NvcError, VerificationError
 from nvc_runtime import Bundle, EncoderSettings, open_bundle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         legs = all_legs()
         if options.legs:
             legs = choose_legs(legs, options.legs.split(","))
@@ -50,17 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         cache = Cache(options.cache.expanduser(), offline=options.offline)
         record = measure(bundle, legs, scenes, settings, cache)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        options.output.with_suffix(".json").write_text(text, encoding="utf-8")
-        options.output.with_suffix(".md").write_text(markdown(record), encoding="utf-8")
-        if record["problems"]:
-            shown = "".join(f"\n  {problem}" for problem in record["problems"][:20])
-            raise VerificationError(f"{len(record['problems'])} problems:{shown}")
-    except NvcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        write_report(options.output, record, markdown(record))
+        refuse_problems(record["problems"])
+        return 0
+
+    return run_tool("exact_pixels", work)
 
 
 def _parser() -> argparse.ArgumentParser:

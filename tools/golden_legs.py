@@ -11,7 +11,6 @@ not, 2 for wrong options. ``docs/platforms.md`` describes the legs.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -31,9 +30,9 @@ from platform_trials.golden import (
     load_vectors,
 )
 from platform_trials.rounds import run_on_legs
+from report_files import refuse_problems, run_tool, write_report
 
 from nvc_engines import Engine
-from nvc_errors import NvcError, VerificationError
 from nvc_runtime.bundle import DEFAULT_BUNDLE
 
 VECTORS = Path(__file__).parents[1] / "tests" / "golden" / "vectors" / DEFAULT_BUNDLE
@@ -52,23 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--offline", action="store_true", help="set nothing up; use what the cache holds")
     add("--min-distinct", type=int, default=7, help="bit-distinct legs (default: 7)")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         legs = all_legs()
         if options.legs:
             legs = choose_legs(legs, options.legs.split(","))
         cache = Cache(options.cache.expanduser(), offline=options.offline)
         record = measure(load_vectors(options.vectors), legs, cache, options.min_distinct)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        options.output.with_suffix(".json").write_text(text, encoding="utf-8")
-        options.output.with_suffix(".md").write_text(markdown(record), encoding="utf-8")
-        if record["problems"]:
-            shown = "".join(f"\n  {problem}" for problem in record["problems"][:20])
-            raise VerificationError(f"{len(record['problems'])} problems:{shown}")
-    except NvcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        write_report(options.output, record, markdown(record))
+        refuse_problems(record["problems"])
+        return 0
+
+    return run_tool("golden_legs", work)
 
 
 def measure(

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from report_files import run_tool
 
 from nvc_calib import PositionCoder
 from nvc_engines import Engine, open_engine
@@ -227,23 +228,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, help="default: the bundle's in tests/golden")
     parser.add_argument("-y", "--overwrite", action="store_true", help="replace old vectors")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         bundle = open_bundle(options.bundle)
         output: Path = options.output or FOLDER / bundle.name
         if (output / "vectors.json").exists() and not options.overwrite:
             raise UsageError(f"{output} holds vectors; give -y to replace them")
         with open_engine(options.engine) as engine:
             files = make_all(bundle, engine)
-    except NvcError as error:
-        print(f"make_vectors: {error}", file=sys.stderr)
-        return error.exit_code
-    output.mkdir(parents=True, exist_ok=True)
-    for old in output.glob("*.nvc"):
-        old.unlink()
-    for name, data in files.items():
-        (output / name).write_bytes(data)
-        print(f"{len(data):8} {output / name}")
-    return 0
+        output.mkdir(parents=True, exist_ok=True)
+        for old in output.glob("*.nvc"):
+            old.unlink()
+        for name, data in files.items():
+            (output / name).write_bytes(data)
+            print(f"{len(data):8} {output / name}")
+        return 0
+
+    return run_tool("make_vectors", work)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ and OUT.md.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +19,10 @@ from typing import Any
 import torch
 from machine import machine_facts
 from model_coding import read_clip
+from report_files import run_report
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvc_errors import NvcError
 from nvc_models.swift.config import ALIGNMENT
 from nvc_models.swift.motion import BENDS, Positions, VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
@@ -41,24 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("-o", "--output", type=Path, default=Path("motion_gain"), help="without suffix")
     add("--quality", type=int, default=32, help="for the search (default: %(default)s)")
     add("--frames", type=int, default=9, help="of every clip (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    try:
-        clips = [
-            _gain_json(path, read_clip(path, options.frames), options.quality)
-            for path in options.clip
-        ]
-    except NvcError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    record = {
+    return run_report("motion_gain", parser.parse_args(arguments), measure, _markdown)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every clip; return the content of the JSON file."""
+    return {
         "tool": "motion_gain",
         "machine": machine_facts(),
         "quality": options.quality,
-        "clips": clips,
+        "clips": [
+            _gain_json(path, read_clip(path, options.frames), options.quality)
+            for path in options.clip
+        ],
     }
-    options.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(_markdown(record))
-    return 0
 
 
 @torch.no_grad()

@@ -32,10 +32,10 @@ from rate_distortion import (
     neural_point,
 )
 from rate_distortion.curves import METRICS, point_from_json
-from report_files import clips_parser
+from report_files import clips_parser, run_tool, write_report
 
 from nvc_engines import Engine, open_engine
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_runtime.bundle import Bundle, open_bundle
 from nvc_runtime.codec import EncoderSettings
 
@@ -45,16 +45,15 @@ MEAN = "mean"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         result, curves = measure(options)
-    except NvcError as error:
-        print(f"rd_curves: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    plots = _draw(options.output, curves, result["metrics"])
-    _beside(options.output, ".json").write_text(json.dumps(result, indent=1) + "\n")
-    _beside(options.output, ".md").write_text(markdown_from_result(result, plots))
-    return 0
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        plots = _draw(options.output, curves, result["metrics"])
+        write_report(options.output, result, markdown_from_result(result, plots))
+        return 0
+
+    return run_tool("rd_curves", work)
 
 
 def _parser() -> argparse.ArgumentParser:

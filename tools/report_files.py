@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nvc_errors import NvcError
+from nvc_errors import NvcError, VerificationError
+
+SHOWN_PROBLEMS = 20
 
 
 def clips_parser(description: str | None) -> argparse.ArgumentParser:
@@ -51,5 +53,13 @@ def run_tool(name: str, work: Callable[[], int]) -> int:
 def write_report(output: Path, result: dict[str, Any], markdown: str) -> None:
     """Write ``output`` with the suffixes .json and .md; its folder is made if there is none."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    output.with_suffix(".md").write_text(markdown)
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    output.with_suffix(".json").write_text(text, encoding="utf-8")
+    output.with_suffix(".md").write_text(markdown, encoding="utf-8")
+
+
+def refuse_problems(problems: Sequence[str]) -> None:
+    """Raise :class:`VerificationError` naming the problems that a report lists, if any."""
+    if problems:
+        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+        raise VerificationError(f"{len(problems)} problems:{shown}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -24,10 +23,10 @@ import numpy as np
 from machine import machine_facts
 from PIL import Image, ImageDraw, ImageFont
 from rate_distortion import REFERENCE_CODECS, Point, reference_point
-from report_files import clips_parser
+from report_files import clips_parser, run_report
 
 from nvc_engines import Engine, open_engine
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_runtime.bundle import Bundle, known_bundles, open_bundle
 from nvc_runtime.codec import EncodedFrame, Encoder, EncoderSettings
 from nvc_runtime.codec.samples import psnr_db
@@ -45,15 +44,7 @@ WEBP_QUALITIES = (95, 90, 85, 80, 70, 60)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        result = compare(options)
-    except NvcError as error:
-        print(f"side_by_side: {error}", file=sys.stderr)
-        return error.exit_code
-    output: Path = options.output
-    output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    output.with_suffix(".md").write_text(markdown_from_result(result))
-    return 0
+    return run_report("side_by_side", options, compare, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,6 @@ share is counted while the stream is decoded. Writes OUT.json and OUT.md.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -24,10 +23,10 @@ import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
 from rate_distortion import Curve, Point, delta_rate, neural_point
-from report_files import clips_parser
+from report_files import clips_parser, run_report
 
 from nvc_engines import Engine, open_engine
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_runtime import Decoder
 from nvc_runtime.bundle import Bundle, open_bundle
 from nvc_runtime.codec import EncoderSettings
@@ -40,15 +39,7 @@ PAPER = "In the paper's Table 6, skipping 63 % of the elements is free and 70 % 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        result = measure(options)
-    except NvcError as error:
-        print(f"skip_cost: {error}", file=sys.stderr)
-        return error.exit_code
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(markdown_from_result(result))
-    return 0
+    return run_report("skip_cost", options, measure, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

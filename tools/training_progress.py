@@ -27,9 +27,10 @@ import torch
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
 from rate_distortion import REFERENCE_CODECS, Curve, cached_curve, draw_progress
+from report_files import run_tool, write_report
 from torch import Tensor
 
-from nvc_errors import NvcError, UsageError
+from nvc_errors import UsageError
 from nvc_models.training import checkpoint
 from nvc_models.training.trainer import load_model
 
@@ -41,18 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    try:
+    plot: Path = options.output.with_suffix(".svg")
+
+    def work() -> int:
         result = measure(options)
-    except NvcError as error:
-        print(f"training_progress: {error}", file=sys.stderr)
-        return error.exit_code
-    output: Path = options.output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    plot = output.with_suffix(".svg")
-    draw_progress(plot, curves_from_result(result), ANCHORS[0])
-    output.with_suffix(".md").write_text(markdown_from_result(result, plot.name))
-    return 0
+        write_report(options.output, result, markdown_from_result(result, plot.name))
+        draw_progress(plot, curves_from_result(result), ANCHORS[0])
+        return 0
+
+    return run_tool("training_progress", work)
 
 
 def _parser() -> argparse.ArgumentParser:
