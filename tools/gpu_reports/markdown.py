@@ -14,13 +14,20 @@ def markdown_from_record(record: Mapping[str, Any]) -> str:
     device = record.get("device", {})
     items = record.get("items", [])
     bundles = ", ".join(f"`{n}` `{d[:16]}`" for n, d in record.get("bundles", {}).items())
+    origins = sorted({stream["encoded_on"] for stream in record.get("streams", [])})
+    title, place = "Decoding without a GPU", str(record.get("machine", {}).get("cpu"))
+    if device.get("device"):
+        title = "Decoding on a GPU"
+        place = (
+            f"{device['device']} (compute capability {device.get('capability')}), driver "
+            f"{device.get('driver')}"
+        )
     lines = [
-        "# Decoding on a GPU",
+        f"# {title}",
         "",
-        f"{device.get('device') or 'No GPU'} (compute capability {device.get('capability')}), "
-        f"driver {device.get('driver')}, torch {device.get('torch')}. Bundles: {bundles}. "
-        f"Reference for drift: {record.get('reference')} on the same machine. All in FP32; TF32 is "
-        "off unless the engine's name says otherwise.",
+        f"{place}, torch {device.get('torch')}. Bundles: {bundles}. Streams encoded on: "
+        f"{'; '.join(origins)}. Reference for drift: {record.get('reference')} on the same "
+        "machine. All in FP32; TF32 is off unless the engine's name says otherwise.",
     ]
     sections: list[tuple[str, str, Callable[[Item], str], str]] = [
         (
