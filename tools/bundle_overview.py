@@ -22,7 +22,7 @@ from typing import Any
 from machine import machine_facts
 from rate_distortion import Curve, Marker, delta_rate, draw_overview
 from rate_distortion.curves import point_from_json
-from report_files import run_tool, write_report
+from report_files import beside, run_tool, write_report
 
 from nvc_errors import UsageError
 from nvc_export.bundle_complexity import complexity_from_bundle
@@ -38,7 +38,7 @@ PAPER = {"bd_rate_percent": -24.2, "decoder_kmac_per_pixel": round(76.3e6 / (128
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-    plot: Path = options.output.with_suffix(".svg")
+    plot: Path = beside(options.output, ".svg")
 
     def work() -> int:
         result = gather(options)

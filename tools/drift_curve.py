@@ -25,7 +25,7 @@ from platform_legs.cache import DEFAULT_CACHE
 from platform_trials.plan import MAIN, SMALL
 from platform_trials.rounds import run_on_legs
 from platform_trials.scene import MADE_UP, Scene, load_scene
-from report_files import refuse_problems, run_tool, write_report
+from report_files import beside, refuse_problems, run_tool, write_report
 
 from nvc_engines import Engine
 from nvc_runtime import Bundle, Encoder, EncoderSettings, open_bundle
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cache = Cache(options.cache.expanduser(), offline=options.offline)
         record = measure(bundle, legs, scenes, options.frames, settings, cache)
         write_report(options.output, record, markdown(record, f"{options.output.name}.svg"))
-        plot(record, options.output.with_suffix(".svg"))
+        plot(record, beside(options.output, ".svg"))
         refuse_problems(record["problems"])
         return 0
 

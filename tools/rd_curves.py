@@ -32,7 +32,7 @@ from rate_distortion import (
     neural_point,
 )
 from rate_distortion.curves import METRICS, point_from_json
-from report_files import clips_parser, run_tool, write_report
+from report_files import beside, clips_parser, run_tool, write_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -218,14 +218,10 @@ def _draw(
     for name, found in curves.items():
         for metric in metrics:
             suffix = "" if metric == METRICS[0] else f"-{metric.replace('_', '-')}"
-            path = _beside(output, f"-{name}{suffix}.svg")
+            path = beside(output, f"-{name}{suffix}.svg")
             draw_curves(path, name, found, metric)
             plots[name, metric] = path
     return plots
-
-
-def _beside(output: Path, suffix: str) -> Path:
-    return output.with_name(output.name + suffix)
 
 
 def markdown_from_result(result: dict[str, Any], plots: dict[tuple[str, str], Path]) -> str:

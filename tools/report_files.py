@@ -54,8 +54,13 @@ def write_report(output: Path, result: dict[str, Any], markdown: str) -> None:
     """Write ``output`` with the suffixes .json and .md; its folder is made if there is none."""
     output.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-    output.with_suffix(".json").write_text(text, encoding="utf-8")
-    output.with_suffix(".md").write_text(markdown, encoding="utf-8")
+    beside(output, ".json").write_text(text, encoding="utf-8")
+    beside(output, ".md").write_text(markdown, encoding="utf-8")
+
+
+def beside(output: Path, suffix: str) -> Path:
+    """Return the file of a report with a suffix; the report's name may have dots of its own."""
+    return output.with_name(output.name + suffix)
 
 
 def refuse_problems(problems: Sequence[str]) -> None:

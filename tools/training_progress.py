@@ -27,7 +27,7 @@ import torch
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
 from rate_distortion import REFERENCE_CODECS, Curve, cached_curve, draw_progress
-from report_files import run_tool, write_report
+from report_files import beside, run_tool, write_report
 from torch import Tensor
 
 from nvc_errors import UsageError
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    plot: Path = options.output.with_suffix(".svg")
+    plot: Path = beside(options.output, ".svg")
 
     def work() -> int:
         result = measure(options)
