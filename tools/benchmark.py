@@ -13,7 +13,6 @@ codec waits for that thread, and a part of the total; "video beside" is how long
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -37,7 +36,7 @@ from benchmarks import (
     work_from_stream,
 )
 from machine import machine_facts
-from report_files import run_tool, write_report
+from report_files import show_report
 
 from nvc_engines import open_engine
 from nvc_errors import UsageError
@@ -53,18 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_worker(*given[1:])
         return 0
     options = _parser().parse_args(given)
-
-    def work() -> int:
-        result = measure(options)
-        table = markdown_from_result(result)
-        if options.output is None:
-            print(json.dumps(result, indent=1))
-        else:
-            write_report(options.output, result, table)
-        print(table, file=sys.stderr)
-        return 0
-
-    return run_tool("benchmark", work)
+    return show_report("benchmark", options, measure, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

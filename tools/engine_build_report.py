@@ -10,7 +10,6 @@ plan, and their ratio to the graph's weights in FP32. Plans go to a temporary fo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine_facts
-from report_files import run_tool, write_report
+from report_files import show_report
 
 from nvc_engines import gpu_for_backend
 from nvc_engines.gpus import TENSORRT_RTX
@@ -36,18 +35,7 @@ FORMAT = "nvc-engine-build-report 1"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     options = _parser().parse_args(arguments)
-
-    def work() -> int:
-        result = measure(options)
-        table = markdown_from_result(result)
-        if options.output is None:
-            print(json.dumps(result, indent=1))
-        else:
-            write_report(options.output, result, table)
-        print(table, file=sys.stderr)
-        return 0
-
-    return run_tool("engine_build_report", work)
+    return show_report("engine_build_report", options, measure, markdown_from_result)
 
 
 def _parser() -> argparse.ArgumentParser:

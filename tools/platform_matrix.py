@@ -10,7 +10,6 @@ every leg, 4 if not, 2 for wrong options. ``docs/platforms.md`` describes the le
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -21,9 +20,10 @@ from platform_legs.cache import DEFAULT_CACHE
 from platform_legs.local import leg_from_engine
 from platform_trials import MatrixPlan, draw_matrix, markdown_from_result, run_matrix
 from platform_trials.plan import ALL_CODERS, EVERY_LEG
+from report_files import beside, refuse_problems, write_report
 
 from nvc_calib import PositionCoder
-from nvc_errors import NvcError, OutputError, UsageError, VerificationError
+from nvc_errors import NvcError, OutputError, UsageError
 from nvc_runtime import EncoderSettings, open_bundle
 from nvc_runtime.stream import ExactMode
 
@@ -62,15 +62,11 @@ def _run(options: argparse.Namespace) -> None:
         print(f"[{time.perf_counter() - started:6.0f} s] {text}", file=sys.stderr, flush=True)
 
     result = run_matrix(plan, legs, bundle.path, cache, say)
-    text = json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n"
-    _suffixed(base, ".json").write_text(text, encoding="utf-8")
-    _suffixed(base, ".md").write_text(markdown_from_result(result), encoding="utf-8")
+    write_report(base, result.to_json(), markdown_from_result(result))
     if not options.no_picture:
-        draw_matrix(result, _suffixed(base, ".png"))
+        draw_matrix(result, beside(base, ".png"))
     say(f"wrote {base}.json and its companions")
-    if result.problems:
-        shown = "".join(f"\n  {problem}" for problem in result.problems[:20])
-        raise VerificationError(f"{len(result.problems)} problems:{shown}")
+    refuse_problems(result.problems)
     say(f"passed: {result.distinct} bit-distinct platforms, no calibrated frame failed")
 
 
@@ -160,10 +156,6 @@ def _size(text: str) -> tuple[int, int]:
 
 def _coders(text: str) -> tuple[PositionCoder, ...]:
     return tuple(PositionCoder(part) for part in text.split(","))
-
-
-def _suffixed(base: Path, suffix: str) -> Path:
-    return base.with_name(base.name + suffix)
 
 
 if __name__ == "__main__":

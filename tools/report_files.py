@@ -41,6 +41,30 @@ def run_report(
     return run_tool(name, work)
 
 
+def show_report(
+    name: str,
+    options: argparse.Namespace,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    markdown: Callable[[dict[str, Any]], str],
+) -> int:
+    """As :func:`run_report`, and show the table on standard error.
+
+    Without ``options.output`` the JSON goes to standard output.
+    """
+
+    def work() -> int:
+        result = measure(options)
+        table = markdown(result)
+        if options.output is None:
+            print(json.dumps(result, indent=1))
+        else:
+            write_report(options.output, result, table)
+        print(table, file=sys.stderr)
+        return 0
+
+    return run_tool(name, work)
+
+
 def run_tool(name: str, work: Callable[[], int]) -> int:
     """Return the exit code of ``work``; an ``NvcError`` is one line on standard error."""
     try:

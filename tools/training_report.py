@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 from machine import machine_facts
+from report_files import beside, write_report
 
 mpl.use("svg")
 
@@ -85,7 +86,6 @@ def main() -> None:
         "lines_not_finite": len(every) - len(lines),
         "stages": stages,
     }
-    arguments.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     table = [
         f"# Training of {arguments.name}",
         "",
@@ -101,9 +101,9 @@ def main() -> None:
             f"| {stage['stage']} | {stage['steps']} | {stage['hours_at_end']:.2f} "
             f"| {final['loss']:.3f} | {_decibels(final)} |"
         )
-    name = arguments.output.with_suffix(".svg").name
-    arguments.output.with_suffix(".md").write_text("\n".join([*table, "", f"![loss]({name})", ""]))
-    plot(lines, arguments.output.with_suffix(".svg"))
+    picture = beside(arguments.output, ".svg")
+    write_report(arguments.output, record, "\n".join([*table, "", f"![loss]({picture.name})", ""]))
+    plot(lines, picture)
 
 
 if __name__ == "__main__":
