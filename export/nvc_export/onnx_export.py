@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nvc_export.lint import REFUSED_SOMEWHERE
 from nvc_export.messages import quiet_exporter
+from nvc_export.onnx_passes import simplify
 from nvc_export.operators import MODULE_KEY
 from nvc_models.graph import CodecGraph, CodecGraphs
 
@@ -64,9 +65,11 @@ def export_graph(codec: CodecGraphs, graph: CodecGraph, metadata: Mapping[str, s
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             dynamic_shapes=(tuple(shapes),),
+            optimize=False,
             verbose=False,
         )
-    assert program is not None
+        assert program is not None
+        simplify(program.model)
     return _finish(program.model_proto, graph, metadata)
 
 
