@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from nvc_models.swift.motion import (
     CUBIC,
     SHARP,
+    SHARPER,
     Compensation,
     Positions,
     Taps,
@@ -30,16 +31,17 @@ from nvc_models.swift.planes import (
 )
 
 MIDDLE = torch.tensor([32.0])
-TAPS = pytest.mark.parametrize("taps", [4, 6])
+TAPS = pytest.mark.parametrize("taps", [4, 6, 8])
 COMPENSATION = pytest.mark.parametrize(
-    ("taps", "overlap"), [(4, False), (4, True), (6, False), (6, True)]
+    ("taps", "overlap"), [(taps, overlap) for taps in (4, 6, 8) for overlap in (False, True)]
 )
-CUBIC_TAPS, SHARP_TAPS = partial(bent_taps, CUBIC), partial(bent_taps, SHARP)
+CUBIC_TAPS, SHARP_TAPS, SHARPER_TAPS = (partial(bent_taps, b) for b in (CUBIC, SHARP, SHARPER))
 HOW: dict[str, Callable[[Positions, Tensor], Tensor]] = {
     "whole": Positions.whole,
     "linear": Positions.linear,
     "4 taps": partial(Positions.bent, bends=CUBIC),
     "6 taps": partial(Positions.bent, bends=SHARP),
+    "8 taps": partial(Positions.bent, bends=SHARPER),
 }
 
 
@@ -95,7 +97,7 @@ def test_a_fraction_lies_between_its_neighbours() -> None:
     torch.testing.assert_close(found[..., :-1, :-1], between)
 
 
-@pytest.mark.parametrize(("bends", "count"), [(CUBIC, 4), (SHARP, 6)])
+@pytest.mark.parametrize(("bends", "count"), [(CUBIC, 4), (SHARP, 6), (SHARPER, 8)])
 def test_some_rows_and_columns_of_blocks_are_those_of_all(
     bends: tuple[tuple[float, float], ...], count: int
 ) -> None:
@@ -128,7 +130,14 @@ def test_six_taps_are_nearly_those_of_lanczos() -> None:
     assert (taps[::2, 16] - taps[1::2, 16].flip(0)).abs().max() == 0
 
 
-@pytest.mark.parametrize("how", ["4 taps", "6 taps"])
+def test_eight_taps_are_nearly_those_of_hevc() -> None:
+    quarter, half = (-1, 4, -10, 58, 17, -5, 1, 0), (-1, 4, -11, 40, 40, -11, 4, -1)
+    expected = torch.tensor([quarter, half, quarter[::-1]]).T / 64
+    taps = torch.stack(SHARPER_TAPS(torch.tensor([0.25, 0.5, 0.75])))
+    assert (taps - expected).abs().max() < 0.009
+
+
+@pytest.mark.parametrize("how", ["4 taps", "6 taps", "8 taps"])
 def test_straight_lines_are_moved_within_a_fortieth_of_a_pixel(how: str) -> None:
     x = torch.arange(64.0)
     plane = (0.3 * x).view(1, 1, 1, 64) + (-0.5 * x).view(1, 1, 64, 1)
@@ -141,7 +150,7 @@ def test_straight_lines_are_moved_within_a_fortieth_of_a_pixel(how: str) -> None
         assert (down[..., 8:-8, 8:-8] / -0.5 - quarter).abs().max() < 0.025
 
 
-@pytest.mark.parametrize("taps", [linear_taps, CUBIC_TAPS, SHARP_TAPS])
+@pytest.mark.parametrize("taps", [linear_taps, CUBIC_TAPS, SHARP_TAPS, SHARPER_TAPS])
 def test_weights_sum_to_one_and_meet_where_the_whole_number_changes(
     taps: Callable[[Tensor], Taps],
 ) -> None:

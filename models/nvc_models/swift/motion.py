@@ -60,7 +60,9 @@ CUBIC: Bends = ((-0.625, 0.625), (1.0, -1.375))
 """Cubic convolution of four samples (Keys, 1981) with a = -5/8, a little sharper than its -1/2."""
 SHARP: Bends = ((0.22, -0.24), (-0.88, 0.68), (1.08, -1.28))
 """Six samples: Lanczos' window of three, within 0.004, by cubics."""
-BENDS = {4: CUBIC, 6: SHARP}
+SHARPER: Bends = ((-0.135, 0.167), (0.478, -0.5), (-1.071, 0.833), (1.228, -1.5))
+"""Eight samples: HEVC's filters of luma (H.265, 8.5.3.3.3), within 0.009, by cubics."""
+BENDS = {4: CUBIC, 6: SHARP, 8: SHARPER}
 """Interpolation by the number of samples in a row that it takes."""
 
 
@@ -174,9 +176,10 @@ def _number(like: Tensor, size: int) -> Tensor:
 class Compensation(nn.Module):
     """Moves the frame before by vectors.
 
-    ``taps``: samples in a row that luma is interpolated from, 4 or 6; chroma is from two.
+    ``taps``: samples in a row that luma is interpolated from, 4, 6 or 8; chroma is from two.
     ``overlap``: luma of each block is blended, to its edges, with what the vectors of its four
-    neighbours give (overlapped block motion compensation, Orchard and Sullivan, 1994).
+    neighbours give (overlapped block motion compensation, Orchard and Sullivan, 1994). Theirs is
+    from two samples fewer, not less than 4: most of the cost, and a small share of the picture.
     """
 
     SHARE = 0.35
@@ -185,6 +188,7 @@ class Compensation(nn.Module):
     def __init__(self, taps: int, *, overlap: bool) -> None:
         super().__init__()
         self.bends, self.overlap = BENDS[taps], overlap
+        self.neighbour_bends = BENDS[max(taps - 2, min(BENDS))]
         place = (torch.arange(BLOCK) + 0.5) / BLOCK
         share = self.SHARE * (1.0 - 2.0 * torch.minimum(place, 1.0 - place))
         self.across: Tensor
@@ -211,7 +215,7 @@ class Compensation(nn.Module):
 
         def moved(by: Tensor, **part: tuple[int, int]) -> Tensor:
             positions = Positions(luma.shape[-2:], by[:, :1], by[:, 1:], BLOCK)
-            return positions.bent(luma, CUBIC, **part)
+            return positions.bent(luma, self.neighbour_bends, **part)
 
         above = moved(around[:, :, :-2, 1:-1], rows=first)
         below = moved(around[:, :, 2:, 1:-1], rows=second)
