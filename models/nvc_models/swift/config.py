@@ -127,13 +127,13 @@ SWIFT_S = SwiftConfig(
         encoder_blocks=2,
         decoder_blocks=4,
     ),
-    inter=InterConfig(groups=(8, 72), hyper=32, entropy_width=96, taps=6),
+    inter=InterConfig(groups=(8, 72), hyper=32, entropy_width=96, taps=8),
 )
 
 SWIFT_M = SwiftConfig(
     name="swift-m",
     intra=SWIFT_S.intra,
-    inter=replace(SWIFT_S.inter, taps=8, overlap=True),
+    inter=replace(SWIFT_S.inter, overlap=True),
 )
 
 PRESETS = {c.name: c for c in (SWIFT_S, SWIFT_M)}
