@@ -23,7 +23,7 @@ demo: $(DEMO_STAMP)
 	$(DEMO)/bin/nvc-run demo -y $(ARGS)
 
 test: $(TEST_STAMP)
-	$(TEST)/bin/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	$(TEST)/bin/python -m pytest --numprocesses auto $(ARGS)
 
 lint: $(TEST_STAMP)
 	$(TEST)/bin/ruff check $(CHECKED)

@@ -1,21 +1,23 @@
-"""How tests are shared out when pytest-xdist runs several processes.
-
-Every file stays in one process, for the sake of what its tests share, and so do all of
-``tests/export``: its codecs are exported once for all files, which takes minutes.
-"""
+"""How pytest-xdist shares tests out where several processes run them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-TOGETHER = Path(__file__).parent / "export"
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep each file in one process, for what its tests share, and all of ``tests/export``.
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = TOGETHER if TOGETHER in item.path.parents else item.path
-            item.add_marker(pytest.mark.xdist_group(str(group)))
+    Codecs are exported once for all files there, which takes minutes.
+    """
+    from xdist.scheduler import LoadFileScheduling  # only where it is installed
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = "tests/export/"
+            return folder if nodeid.startswith(folder) else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
