@@ -23,7 +23,7 @@ demo: $(DEMO_STAMP)
 	$(DEMO)/bin/nvc-run demo -y $(ARGS)
 
 test: $(TEST_STAMP)
-	$(TEST)/bin/python -m pytest --numprocesses auto $(ARGS)
+	$(TEST)/bin/python -m pytest --numprocesses auto --no-loadscope-reorder $(ARGS)
 
 lint: $(TEST_STAMP)
 	$(TEST)/bin/ruff check $(CHECKED)
