@@ -62,9 +62,9 @@ SIX: Bends = ((0.163, -0.11), (-0.755, 0.481), (0.8915, -0.97))
 EIGHT: Bends = ((-0.074, 0.089), (0.332, -0.325), (-0.995, 0.825), (1.1555, -1.426))
 """Six and eight samples: as sharp as can be where no frequency is amplified at quarter pixels.
 
-A picture is moved again in every frame, and a filter that amplifies, as Lanczos' and HEVC's do by up
-to 3 %, lets the last bits in which two platforms differ grow from frame to frame. Fitted by least
-squares over frequencies up to 0.6 of the highest, weighted as in pictures.
+A picture is moved again in every frame, and a filter that amplifies, as Lanczos' and HEVC's do by
+up to 3 %, lets the last bits in which two platforms differ grow from frame to frame. Fitted by
+least squares over frequencies up to 0.6 of the highest, weighted as in pictures.
 """
 BENDS = {4: CUBIC, 6: SIX, 8: EIGHT}
 """Interpolation by the number of samples in a row that it takes."""
