@@ -24,12 +24,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.motion import BENDS, Positions, VectorTransform
+from nvc_models.swift.interpolation import QuarterRows
+from nvc_models.swift.motion import VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import BLOCK, luma
-
-TAPS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,9 +64,8 @@ def _gain_json(path: Path, clip: Tensor, quality: int) -> dict[str, Any]:
     before, after = planes[:-1], planes[1:]
     step = SearchStep()(torch.tensor([float(quality)]))
     pairs = zip(clip[1:].split(1), before.split(1), strict=True)
-    vectors = torch.cat([MotionSearch(TAPS)(frame, y - 0.5, step) for frame, y in pairs])
-    positions = Positions(before.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
-    moved = F.pixel_shuffle(positions.bent(before, BENDS[TAPS]).flatten(1, 3), BLOCK)
+    vectors = torch.cat([MotionSearch()(frame, QuarterRows(y - 0.5), step) for frame, y in pairs])
+    moved = F.pixel_shuffle(QuarterRows(before).blocks(vectors).flatten(1, 3), BLOCK)
     coefficients = VectorTransform()(vectors)
     first, differences = coefficients[:, :2], coefficients[:, 2:]
     bits = 2 * entropy(first[..., 1:] - first[..., :-1]) + 6 * entropy(differences)

@@ -52,10 +52,10 @@ class Joined(nn.Module):
 class FixedConv(nn.Conv2d):
     """A convolution by weights that are neither trained nor kept in checkpoints."""
 
-    def __init__(self, weight: Tensor, padding: int = 0) -> None:
+    def __init__(self, weight: Tensor, stride: int = 1) -> None:
         """Take the weights (out, in, height, width)."""
         rows, columns, height, width = weight.shape
-        super().__init__(columns, rows, (height, width), padding=padding, bias=False)
+        super().__init__(columns, rows, (height, width), stride=stride, bias=False)
         del self.weight
         self.register_buffer("weight", weight.clone(), persistent=False)
 

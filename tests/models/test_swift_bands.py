@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nvc_models.swift.bands import ALL, LOW, MEAN, Bands, BandSearch, low_frequencies
 from nvc_models.swift.dct import dct
+from nvc_models.swift.interpolation import QuarterRows
 from nvc_models.swift.motion_cost import ResidualBits
 from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA
 
@@ -83,9 +84,9 @@ def test_the_mean_is_a_low_frequency_and_the_finest_is_not(side: int) -> None:
 
 def found_by_search(luma: Tensor, before: Tensor) -> Tensor:
     """The choice for luma (1, 1, H, W) in [0, 1] that did not move."""
-    search = BandSearch(ResidualBits(), 4)
+    search = BandSearch(ResidualBits())
     vectors = torch.zeros(1, 2, luma.shape[2] // BLOCK, luma.shape[3] // BLOCK)
-    return search(luma.expand(-1, 3, -1, -1), before - 0.5, vectors, STEP)
+    return search(luma.expand(-1, 3, -1, -1), QuarterRows(before - 0.5), vectors, STEP)
 
 
 def waves() -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from nvc_models.latent import QUALITIES, QualityGain
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW, lagrangian
+from nvc_models.swift.interpolation import QuarterRows
 from nvc_models.swift.motion_cost import (
     ResidualBits,
     SearchStep,
@@ -22,7 +23,6 @@ from nvc_models.swift.motion_cost import (
 from nvc_models.swift.planes import BLOCK, LUMA, luma
 
 STEP = torch.tensor(0.2).view(1, 1, 1, 1)
-TAPS = pytest.mark.parametrize("taps", [4, 6])
 
 
 def test_steps_are_those_that_gains_start_with() -> None:
@@ -90,9 +90,8 @@ def pictures() -> tuple[Tensor, Tensor, Tensor]:
     return frame, before, torch.randint(-20, 21, (2, 2, 4, 6)).float()
 
 
-@TAPS
-def test_a_window_holds_all_quarter_pixels_round_a_whole_one(taps: int) -> None:
-    window, (_, _, vectors) = SubpixelWindow(ResidualBits(), taps), pictures()
+def test_a_window_holds_all_quarter_pixels_round_a_whole_one() -> None:
+    window, (_, _, vectors) = SubpixelWindow(ResidualBits()), pictures()
     candidates = window.candidates(vectors)
     offsets = (candidates - vectors[:, None])[0, :, :, 0, 0].tolist()
     quarters = [n / 4 for n in range(-3, 4)]
@@ -100,26 +99,24 @@ def test_a_window_holds_all_quarter_pixels_round_a_whole_one(taps: int) -> None:
     assert torch.equal(candidates[:, candidates.shape[1] // 2], vectors)
 
 
-@TAPS
 @torch.no_grad()
-def test_a_window_s_bits_are_those_of_each_vector_alone(taps: int) -> None:
+def test_a_window_s_bits_are_those_of_each_vector_alone() -> None:
     bits = ResidualBits()
-    window, (frame, before, vectors) = SubpixelWindow(bits, taps), pictures()
+    window, (frame, before, vectors) = SubpixelWindow(bits), pictures()
     steps = torch.tensor([0.08, 0.6]).view(2, 1, 1, 1)
     found = window(frame, before, vectors, steps)
-    expected = block_bits(bits, taps, frame, before, window.candidates(vectors), steps)
+    expected = block_bits(bits, frame, QuarterRows(before), window.candidates(vectors), steps)
     assert found.shape == (2, 49, 4, 6)
     assert float(expected.std()) > 1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
 
 
-@TAPS
 @torch.no_grad()
-def test_where_a_block_comes_from_it_costs_nothing(taps: int) -> None:
+def test_where_a_block_comes_from_it_costs_nothing() -> None:
     _, before, _ = pictures()
     frame = F.pixel_unshuffle(before.roll((3, -5), (2, 3)), BLOCK)
     vectors = torch.tensor([5.0, -3.0]).view(1, 1, 2, 1, 1).expand(2, 1, 2, 4, 6)
-    costs = block_bits(ResidualBits(), taps, frame, before, vectors, STEP)
+    costs = block_bits(ResidualBits(), frame, QuarterRows(before), vectors, STEP)
     assert not costs[:, 0, 1:, :-1].any()
     assert (costs[:, 0, 0] > 0).all()
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from nvc_models.latent import QUALITIES
 from nvc_models.swift.config import SHIFTS, SWIFT_S
 from nvc_models.swift.dct import dct
-from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA
-from nvc_models.swift.shrink import BlockStrength, Shifts, Shrinkage, Thresholds, shifted_dct
+from nvc_models.swift.planes import BLOCK, LUMA
+from nvc_models.swift.shrink import BlockStrength, Shifts, Shrinkage, Thresholds
 
 WIDTH, HEIGHT = 64, 48
 COARSE = torch.tensor([0.0])
@@ -22,17 +22,11 @@ SHIFT = pytest.mark.parametrize("shift", SHIFTS + THREE, ids=str)
 HOW_MANY = pytest.mark.parametrize("shifts", [SHIFTS[:1], SHIFTS, THREE], ids=len)
 
 
-def blocks_of(luma: Tensor) -> Tensor:
-    """Luma (1, 1, H, W) in blocks of 8x8, (1, 64, H/8, W/8)."""
-    return F.pixel_unshuffle(luma, BLOCK)
-
-
 @torch.no_grad()
 def filtered(luma: Tensor, quality: Tensor = COARSE) -> Tensor:
     """Luma (1, 1, H, W) as the filter leaves it at its start."""
-    chroma = torch.zeros(1, CHANNELS - LUMA, *(n // BLOCK for n in luma.shape[-2:]))
-    blocks = torch.cat((blocks_of(luma), chroma), 1)
-    return F.pixel_shuffle(Shrinkage(SHIFTS)(blocks, *Thresholds(SHIFTS)(quality))[:, :LUMA], BLOCK)
+    found: Tensor = Shrinkage(SHIFTS)(luma, *Thresholds(SHIFTS)(quality))
+    return found
 
 
 def smooth() -> Tensor:
@@ -69,47 +63,35 @@ def test_the_dct_is_its_definition(side: int) -> None:
 
 
 @SHIFT
-def test_a_kernel_transforms_the_blocks_that_lie_across_others(shift: tuple[int, int]) -> None:
+@torch.no_grad()
+def test_a_transform_and_the_way_back_are_those_of_the_blocks_that_lie_across_others(
+    shift: tuple[int, int],
+) -> None:
     luma = torch.rand(1, 1, HEIGHT, WIDTH)
-    found = F.conv2d(blocks_of(luma), shifted_dct(shift))
+    shrinkage = Shrinkage([shift])
+    rows, columns = (slice(start, start - BLOCK) for start in shift)
+    found = shrinkage.transform(luma[..., rows, columns])
     assert found.shape == (1, LUMA, HEIGHT // BLOCK - 1, WIDTH // BLOCK - 1)
     for i in range(found.shape[2]):
         for j in range(found.shape[3]):
             y, x = BLOCK * i + shift[0], BLOCK * j + shift[1]
             block = luma[0, 0, y : y + BLOCK, x : x + BLOCK].flatten()
             torch.testing.assert_close(found[0, :, i, j], dct(BLOCK) @ block, rtol=0, atol=1e-5)
+    back = F.pixel_shuffle(shrinkage.back(found), BLOCK)
+    torch.testing.assert_close(back, luma[..., rows, columns], rtol=0, atol=1e-5)
 
 
-@SHIFT
-@torch.no_grad()
-def test_the_way_back_inverts_a_shift_where_it_has_blocks(shift: tuple[int, int]) -> None:
-    luma = torch.rand(1, 1, HEIGHT, WIDTH)
-    shifts = SHIFTS + THREE
-    shrinkage = Shrinkage(shifts)
-    coefficients = shrinkage.transform(blocks_of(luma))
-    first = LUMA * shifts.index(shift)
-    alone = torch.zeros_like(coefficients)
-    alone[:, first : first + LUMA] = coefficients[:, first : first + LUMA]
-    back = F.pixel_shuffle(shrinkage.back(alone), BLOCK)
-    expected = torch.zeros_like(luma)
-    rows, columns = (slice(start, start - BLOCK) for start in shift)
-    expected[..., rows, columns] = luma[..., rows, columns]
-    torch.testing.assert_close(back, expected, rtol=0, atol=1e-5)
-
-
-def test_without_a_gain_blocks_stay_bit_for_bit() -> None:
-    blocks = torch.rand(2, CHANNELS, 3, 5) - 0.5
+def test_without_a_gain_a_picture_stays_bit_for_bit() -> None:
+    luma = torch.rand(2, 1, 24, 40) - 0.5
     energy, gain = torch.full((2, 128, 1, 1), 0.01), torch.zeros(2, 128, 1, 1)
-    assert torch.equal(Shrinkage(SHIFTS)(blocks, energy, gain), blocks)
+    assert torch.equal(Shrinkage(SHIFTS)(luma, energy, gain), luma)
 
 
 @HOW_MANY
 @torch.no_grad()
-def test_chroma_and_what_no_shifted_block_covers_stay_bit_for_bit(shifts: Shifts) -> None:
-    blocks = torch.rand(1, CHANNELS, HEIGHT // BLOCK, WIDTH // BLOCK) - 0.5
-    found = Shrinkage(shifts)(blocks, *Thresholds(shifts)(COARSE))
-    assert torch.equal(found[:, LUMA:], blocks[:, LUMA:])
-    change = F.pixel_shuffle((found - blocks)[:, :LUMA], BLOCK)[0, 0]
+def test_what_no_shifted_block_covers_stays_bit_for_bit(shifts: Shifts) -> None:
+    luma = torch.rand(1, 1, HEIGHT, WIDTH) - 0.5
+    change = (Shrinkage(shifts)(luma, *Thresholds(shifts)(COARSE)) - luma)[0, 0]
     covered = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     for row, column in shifts:
         covered[row : row - BLOCK, column : column - BLOCK] = True
@@ -117,16 +99,18 @@ def test_chroma_and_what_no_shifted_block_covers_stay_bit_for_bit(shifts: Shifts
     assert (change[covered] != 0).float().mean() > 0.99
 
 
-def test_each_coefficient_shrinks_as_a_wiener_filter_would() -> None:
-    shrinkage, size, energy, strength = Shrinkage(SHIFTS), 0.3, 0.04, 0.5
+@pytest.mark.parametrize("number", [0, 1])
+@torch.no_grad()
+def test_each_coefficient_shrinks_as_a_wiener_filter_would(number: int) -> None:
+    size, energy, strength = 0.3, 0.04, 0.5
+    row, column = SHIFTS[number]
     for channel in (0, 9, 63):
-        coefficients = torch.zeros(1, 2 * LUMA, 1, 1)
-        coefficients[0, channel] = size
-        luma = shrinkage.back(coefficients)
-        blocks = torch.cat((luma, torch.zeros(1, CHANNELS - LUMA, 2, 2)), 1)
+        luma = torch.zeros(1, 1, 2 * BLOCK, 2 * BLOCK)
+        wave = size * dct(BLOCK)[channel].view(BLOCK, BLOCK)
+        luma[0, 0, row : row + BLOCK, column : column + BLOCK] = wave
         gain = torch.zeros(1, 2 * LUMA, 1, 1)
-        gain[0, channel] = energy * strength
-        found = shrinkage(blocks, torch.full_like(gain, energy), gain)[:, :LUMA]
+        gain[0, LUMA * number + channel] = energy * strength
+        found = Shrinkage(SHIFTS)(luma, torch.full_like(gain, energy), gain)
         kept = 1 - strength * energy / (size**2 + energy)
         torch.testing.assert_close(found, luma * kept, rtol=0, atol=1e-6)
 
@@ -185,9 +169,19 @@ def strength_of(vectors: Tensor) -> Tensor:
 def test_copies_are_not_filtered(vector: tuple[float, float]) -> None:
     vectors = torch.tensor(vector).view(1, 2, 1, 1).expand(1, 2, 4, 6)
     assert not strength_of(vectors).any()
-    blocks = torch.rand(1, CHANNELS, 4, 6) - 0.5
-    found = Shrinkage(SHIFTS)(blocks, *Thresholds(SHIFTS)(COARSE), strength_of(vectors))
-    assert torch.equal(found, blocks)
+    luma = torch.rand(1, 1, 32, 48) - 0.5
+    found = Shrinkage(SHIFTS)(luma, *Thresholds(SHIFTS)(COARSE), strength_of(vectors))
+    assert torch.equal(found, luma)
+
+
+@torch.no_grad()
+def test_each_block_gets_its_share() -> None:
+    luma, thresholds = torch.rand(1, 1, 32, 48) - 0.5, Thresholds(SHIFTS)(COARSE)
+    strength = torch.rand(1, 1, 4, 6)
+    whole = Shrinkage(SHIFTS)(luma, *thresholds) - luma
+    found = Shrinkage(SHIFTS)(luma, *thresholds, strength) - luma
+    shares = strength.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)
+    torch.testing.assert_close(found, whole * shares, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("vector", [(0.25, 0.0), (-2.0, 1.75), (-0.5, -0.5)])

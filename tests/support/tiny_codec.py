@@ -115,7 +115,6 @@ TINY_SWIFT_M = replace(
     inter=replace(
         TINY_SWIFT.inter,
         groups=(1, 2, 3),
-        taps=6,
         overlap=True,
         shifts=((0, 4), (4, 0), (6, 2)),
     ),

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nvc_models.blocks import FixedPointwise
 from nvc_models.swift.dct import dct
-from nvc_models.swift.motion import BENDS, Positions
+from nvc_models.swift.interpolation import QuarterRows
 from nvc_models.swift.motion_cost import ResidualBits, of_large_blocks
 from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA, luma
 
@@ -64,24 +64,22 @@ class BandSearch(nn.Module):
     CHOICE_BITS = 4.0
     """What a choice other than ALL costs."""
 
-    def __init__(self, bits: ResidualBits, taps: int) -> None:
-        """``taps``: as for :class:`nvc_models.swift.motion.Compensation`."""
+    def __init__(self, bits: ResidualBits) -> None:
         super().__init__()
-        self.bits, self.taps = bits, taps
+        self.bits = bits
         low = low_frequencies(BLOCK, LOW_LUMA).float()
         self.low: Tensor
         self.mean: Tensor
         self.register_buffer("low", low.view(-1, 1, 1), persistent=False)
         self.register_buffer("mean", torch.eye(LUMA)[0].view(-1, 1, 1), persistent=False)
 
-    def forward(self, frame: Tensor, reference: Tensor, vectors: Tensor, step: Tensor) -> Tensor:
-        """Choose (B, 1, H/16, W/16), for a frame (B, 3, H, W) moved from luma (B, 1, H, W).
+    def forward(self, frame: Tensor, before: QuarterRows, vectors: Tensor, step: Tensor) -> Tensor:
+        """Choose (B, 1, H/16, W/16), for a frame (B, 3, H, W) moved from luma before.
 
         ``vectors`` (B, 2, H/8, W/8) in pixels; ``step``: that of the quantiser, (B, 1, 1, 1).
         """
         blocks = F.pixel_unshuffle(luma(frame) - 0.5, BLOCK)
-        positions = Positions(reference.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
-        moved = positions.bent(reference, BENDS[self.taps]).flatten(1, 3)
+        moved = before.blocks(vectors).flatten(1, 3)
         wanted, found = (self.bits.transform(x / step) for x in (blocks, moved))
         every, low, mean = (
             of_large_blocks(self.bits.total(self.bits.worth(wanted - kept)))

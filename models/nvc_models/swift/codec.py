@@ -24,15 +24,18 @@ from nvc_models.ordered_latent import OrderedLatentConfig, OrderedLatentModel, m
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW
 from nvc_models.swift.bands import Bands, BandSearch
 from nvc_models.swift.config import SHIFTS, InterConfig, IntraConfig, SwiftConfig
+from nvc_models.swift.interpolation import QuarterRows
 from nvc_models.swift.motion import VECTORS, Compensation, VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
+    BLOCK,
     CHANNELS,
+    LUMA,
     blocks_from_planes,
-    planes_from_blocks,
+    luma_from_blocks,
     planes_from_rgb,
-    rgb_from_blocks,
+    rgb_from_luma,
 )
 from nvc_models.swift.shrink import BlockStrength, Shrinkage, Thresholds
 from nvc_models.swift.vector_latent import (
@@ -82,7 +85,7 @@ class IntraAnalysis(nn.Module):
 
 
 class IntraSynthesis(nn.Module):
-    """Latent at 1/16 to blocks of luma and chroma."""
+    """Latent at 1/16 to luma, and chroma in blocks."""
 
     def __init__(self, config: IntraConfig) -> None:
         super().__init__()
@@ -92,16 +95,19 @@ class IntraSynthesis(nn.Module):
         self.last = Joined(parts, CHANNELS)
         self.shrinkage = Shrinkage(SHIFTS)
 
-    def forward(self, y: Tensor, bias: Tensor, energy: Tensor, gain: Tensor) -> Tensor:
-        """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to (B, 96, H/8, W/8).
+    def forward(
+        self, y: Tensor, bias: Tensor, energy: Tensor, gain: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to a picture.
 
         ``energy`` and ``gain`` (B, 64 S, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
+        Returns luma (B, 1, H, W) and blocks of chroma (B, 32, H/8, W/8).
         """
         x, *fine = (up(y) for up in self.up)
-        blocks: Tensor = self.last(self.blocks(x + bias), *fine)
+        blocks = self.last(self.blocks(x + bias), *fine).float()
         with torch.autocast(y.device.type, enabled=False):
-            filtered: Tensor = self.shrinkage(blocks.float(), energy, gain)
-        return filtered
+            luma = self.shrinkage(luma_from_blocks(blocks), energy, gain)
+        return luma, blocks[:, LUMA:]
 
 
 def _up(latent: int, channels: int) -> nn.Sequential:
@@ -142,7 +148,7 @@ class InterAnalysis(nn.Module):
 
 
 class InterSynthesis(nn.Module):
-    """Prediction and latent to blocks of luma and chroma: their sum, filtered."""
+    """Prediction and latent to luma, and chroma in blocks: their sum, luma filtered."""
 
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
@@ -151,21 +157,22 @@ class InterSynthesis(nn.Module):
 
     def forward(
         self, y: Tensor, moved: Tensor, strength: Tensor, energy: Tensor, gain: Tensor
-    ) -> Tensor:
-        """Map (B, latent, H/16, W/16) and moved blocks to blocks (B, 96, H/8, W/8).
+    ) -> tuple[Tensor, Tensor]:
+        """Map (B, latent, H/16, W/16) and moved blocks (B, 96, H/8, W/8) to a picture.
 
         ``strength`` (B, 1, H/8, W/8), ``energy`` and ``gain`` (B, 64 S, 1, 1): see
-        :class:`nvc_models.swift.shrink.BlockStrength` and :class:`Thresholds` there.
+        :class:`nvc_models.swift.shrink.BlockStrength` and :class:`Thresholds` there. Returns luma
+        (B, 1, H, W) and blocks of chroma (B, 32, H/8, W/8).
         """
         blocks = moved + F.pixel_shuffle(self.transform(y), 2).float()
-        filtered: Tensor = self.shrinkage(blocks, energy, gain, strength)
-        return filtered
+        luma: Tensor = self.shrinkage(luma_from_blocks(blocks), energy, gain, strength)
+        return luma, blocks[:, LUMA:]
 
 
-def pictures_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frame (B, 3, H, W), not clamped, luma and chroma of decoded blocks (B, 96, H/8, W/8)."""
-    blocks = bound(blocks, -0.5, 0.5)
-    return rgb_from_blocks(blocks), *planes_from_blocks(blocks)
+def finish(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frame (B, 3, H, W), not clamped, luma and chroma of a picture as synthesis gives it."""
+    luma, chroma = (bound(x, -0.5, 0.5) for x in (luma, chroma))
+    return rgb_from_luma(luma, chroma), luma, F.pixel_shuffle(chroma, BLOCK // 2)
 
 
 @dataclass
@@ -223,8 +230,8 @@ class IntraModel(nn.Module):
         y = self.analysis(frame) * self.encode_gain(quality)
         coded = self.latent(y.float(), rounding=rounding, skip_level=skip_level)
         y_hat = coded.y_hat * self.decode_gain(quality)
-        blocks = self.synthesis(y_hat, self.decode_bias(quality), *self.thresholds(quality))
-        decoded = pictures_from_blocks(blocks)[0]
+        bias, thresholds = self.decode_bias(quality), self.thresholds(quality)
+        decoded, _, _ = finish(*self.synthesis(y_hat, bias, *thresholds))
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 
@@ -234,10 +241,10 @@ class InterModel(nn.Module):
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
         self.config = config
-        self.search = MotionSearch(config.taps)
-        self.compensation = Compensation(config.taps, overlap=config.overlap)
+        self.search = MotionSearch()
+        self.compensation = Compensation(overlap=config.overlap)
         self.search_step = SearchStep()
-        self.band_search, self.bands = BandSearch(self.search.bits, config.taps), Bands()
+        self.band_search, self.bands = BandSearch(self.search.bits), Bands()
         self.vectors = VectorTransform()
         self.motion = VectorLatentModel(config.motion_hyper, config.motion_width)
         self.context = Context(config.entropy_width)
@@ -269,8 +276,9 @@ class InterModel(nn.Module):
 
         From luma before, (B, 1, H, W); ``step``: see :class:`SearchStep`.
         """
-        vectors = self.search(frame, luma, step)
-        choice = self.band_search(frame, luma, vectors, step)
+        before = QuarterRows(luma)
+        vectors = self.search(frame, before, step)
+        choice = self.band_search(frame, before, vectors, step)
         return torch.cat((self.vectors(vectors), choice), 1)
 
     def move(self, luma: Tensor, chroma: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
@@ -318,8 +326,8 @@ class InterModel(nn.Module):
         with torch.autocast(frame.device.type, enabled=False):
             y_hat = coded.y_hat * self.decode_gain(quality)
             strength = self.strength(self.strength.of_vectors(moves), coded.y_hat.detach())
-            blocks = self.synthesis(y_hat, moved, strength, *self.thresholds(quality))
-        decoded, y_plane, c_plane = pictures_from_blocks(blocks)
+            picture = self.synthesis(y_hat, moved, strength, *self.thresholds(quality))
+        decoded, y_plane, c_plane = finish(*picture)
         following = Reference(y_plane, c_plane, motion.y_hat, motion.symbols, coded.y_hat)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion

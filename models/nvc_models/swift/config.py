@@ -36,7 +36,7 @@ class InterConfig:
     """Inter model: coefficients of every block of 8x8 pixels are coded in groups of these sizes.
 
     ``motion_hyper`` and ``motion_width``: hyperlatent and entropy network of the motion vectors.
-    ``taps`` and ``overlap``: see :class:`nvc_models.swift.motion.Compensation`. ``shifts``: of the
+    ``overlap``: see :class:`nvc_models.swift.motion.Compensation`. ``shifts``: of the
     loop filter, see :class:`nvc_models.swift.shrink.Shrinkage`.
     """
 
@@ -45,7 +45,6 @@ class InterConfig:
     entropy_width: int
     motion_hyper: int = 8
     motion_width: int = 48
-    taps: int = 4
     overlap: bool = False
     shifts: tuple[tuple[int, int], ...] = SHIFTS
 
@@ -127,7 +126,7 @@ SWIFT_S = SwiftConfig(
         encoder_blocks=2,
         decoder_blocks=4,
     ),
-    inter=InterConfig(groups=(8, 72), hyper=32, entropy_width=96, taps=8),
+    inter=InterConfig(groups=(8, 72), hyper=32, entropy_width=96),
 )
 
 SWIFT_M = SwiftConfig(

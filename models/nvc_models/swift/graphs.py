@@ -33,7 +33,7 @@ from nvc_models.swift.codec import (
     InterModel,
     IntraModel,
     Swift,
-    pictures_from_blocks,
+    finish,
 )
 from nvc_models.swift.config import ALIGNMENT
 from nvc_models.swift.planes import CHANNELS, planes_from_rgb
@@ -67,7 +67,7 @@ class _IntraSynthesis(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y, (gain, bias, *thresholds) = self.decoded(tensors)
-        return pictures_from_blocks(self.synthesis(y * gain, bias, *thresholds))
+        return finish(*self.synthesis(y * gain, bias, *thresholds))
 
 
 class _Reference(nn.Module):
@@ -137,8 +137,7 @@ class _InterSynthesis(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         symbols = torch.cat(parts, 1)
         strength = self.strength(moved_strength, symbols)
-        blocks = self.synthesis(symbols * gain, moved, strength, shrink_energy, shrink_gain)
-        return pictures_from_blocks(blocks)
+        return finish(*self.synthesis(symbols * gain, moved, strength, shrink_energy, shrink_gain))
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:

@@ -13,7 +13,7 @@ from nvc_models.blocks import FixedPointwise
 from nvc_models.latent import QUALITIES
 from nvc_models.rate import LOG_STEP_HIGH, LOG_STEP_LOW, MAX_QUALITY
 from nvc_models.swift.dct import dct
-from nvc_models.swift.motion import BENDS, Positions, bent_taps
+from nvc_models.swift.interpolation import FILTERS, PHASES, TAPS, Positions, QuarterRows
 from nvc_models.swift.planes import BLOCK
 
 CHANGE_BITS = ((6.0, 0.0), (2.64, 0.84), (0.88, 2.6), (0.24, 5.16), (0.06, 8.04))
@@ -83,33 +83,32 @@ class SubpixelWindow(nn.Module):
     REACH = 3
     """Quarter pixels each way."""
 
-    def __init__(self, bits: ResidualBits, taps: int) -> None:
-        """``taps``: as for :class:`nvc_models.swift.motion.Compensation`."""
+    SIDE = BLOCK + TAPS
+    FETCHED = range(-TAPS // 2, BLOCK + TAPS // 2)
+
+    def __init__(self, bits: ResidualBits) -> None:
         super().__init__()
-        self.bits, self.taps = bits, taps
-        self.side = BLOCK + taps
-        self.fetched = range(-taps // 2, BLOCK + taps // 2)
-        shifts = torch.arange(-self.REACH, self.REACH + 1) / 4.0
-        count = len(shifts)
-        rows = torch.stack([self._interpolation(float(shift)) for shift in shifts])
-        across = torch.einsum("pq,kjr->kpjqr", torch.eye(self.side), rows)
-        self.across = FixedPointwise(across.reshape(count * self.side * BLOCK, self.side**2))
+        self.bits = bits
+        quarters = torch.arange(-self.REACH, self.REACH + 1)
+        count = len(quarters)
+        rows = torch.stack([self._interpolation(int(number)) for number in quarters])
+        across = torch.einsum("pq,kjr->kpjqr", torch.eye(self.SIDE), rows)
+        self.across = FixedPointwise(across.reshape(count * self.SIDE * BLOCK, self.SIDE**2))
         weight = bits.transform.weight[:, :, 0, 0].view(-1, BLOCK, BLOCK)
         down = torch.einsum("cij,kip->kcpj", weight, rows)
-        self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.side * BLOCK))
+        self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.SIDE * BLOCK))
         self.total = FixedPointwise(torch.kron(torch.eye(count), torch.ones(1, BLOCK**2)))
+        shifts = quarters / PHASES
         x, y = shifts.repeat_interleave(count), shifts.repeat(count)
         self.steps: Tensor
         self.register_buffer("steps", torch.stack((x, y), 1), persistent=False)
 
-    def _interpolation(self, shift: float) -> Tensor:
-        """Matrix (8, SIDE) from fetched samples in a row to those of a block moved by ``shift``."""
-        whole = math.floor(shift)
-        weights = bent_taps(BENDS[self.taps], torch.tensor(shift - whole))
-        matrix = torch.zeros(BLOCK, self.side)
+    def _interpolation(self, quarters: int) -> Tensor:
+        """Matrix (8, SIDE) from fetched samples in a row to those of a block moved so far."""
+        whole, phase = divmod(quarters, PHASES)
+        matrix = torch.zeros(BLOCK, self.SIDE)
         for i in range(BLOCK):
-            for j, weight in enumerate(weights, start=whole + 1):
-                matrix[i, i + j] += weight
+            matrix[i, i + 1 + whole :][:TAPS] = FILTERS[phase]
         return matrix
 
     def candidates(self, vectors: Tensor) -> Tensor:
@@ -122,7 +121,7 @@ class SubpixelWindow(nn.Module):
         ``frame``: luma in blocks (B, 64, H/8, W/8); ``luma``: that before, (B, 1, H, W).
         """
         positions = Positions(luma.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
-        patch = positions.fetch(luma, self.fetched, self.fetched).flatten(1, 3)
+        patch = positions.fetch(luma, self.FETCHED, self.FETCHED).flatten(1, 3)
         count = 2 * self.REACH + 1
         wanted = torch.cat([self.bits.transform(frame / step)] * count, 1)
         columns = self.across(patch / step).chunk(count, 1)
@@ -131,14 +130,11 @@ class SubpixelWindow(nn.Module):
 
 
 def block_bits(
-    bits: ResidualBits, taps: int, frame: Tensor, luma: Tensor, vectors: Tensor, step: Tensor
+    bits: ResidualBits, frame: Tensor, reference: QuarterRows, vectors: Tensor, step: Tensor
 ) -> Tensor:
     """Bits (B, K, H/8, W/8) of vectors (B, K, 2, H/8, W/8); else as :class:`SubpixelWindow`."""
-    found = []
-    for vector in vectors.unbind(1):
-        positions = Positions(luma.shape[-2:], vector[:, :1], vector[:, 1:], BLOCK)
-        found.append(bits(frame - positions.bent(luma, BENDS[taps]).flatten(1, 3), step))
-    return torch.cat(found, 1)
+    moved = (reference.blocks(vector).flatten(1, 3) for vector in vectors.unbind(1))
+    return torch.cat([bits(frame - blocks, step) for blocks in moved], 1)
 
 
 def of_large_blocks(bits: Tensor) -> Tensor:

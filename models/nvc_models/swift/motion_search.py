@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nvc_models.swift.motion import Positions
+from nvc_models.swift.interpolation import Positions, QuarterRows
 from nvc_models.swift.motion_cost import (
     ResidualBits,
     SubpixelWindow,
@@ -29,7 +29,7 @@ class _Pictures:
 
     blocks: Tensor
     """Luma of the frame in blocks of 8x8, (B, 64, H/8, W/8)."""
-    reference: Tensor
+    before: QuarterRows
     """Luma before, (B, 1, H, W)."""
     step: Tensor
     """Of the quantiser, (B, 1, 1, 1)."""
@@ -70,20 +70,18 @@ class MotionSearch(nn.Module):
     TIE, TIE_BITS = 1e-7, 1.0 / 64
     """Added to a cost for each candidate before: of equals the first is chosen."""
 
-    def __init__(self, taps: int) -> None:
-        """``taps``: as for :class:`nvc_models.swift.motion.Compensation`."""
+    def __init__(self) -> None:
         super().__init__()
-        self.taps = taps
         self.bits = ResidualBits()
-        self.window = SubpixelWindow(self.bits, taps)
+        self.window = SubpixelWindow(self.bits)
 
-    def forward(self, frame: Tensor, reference: Tensor, step: Tensor) -> Tensor:
-        """Vectors (B, 2, H/8, W/8) in pixels, to a frame (B, 3, H, W) from luma (B, 1, H, W).
+    def forward(self, frame: Tensor, before: QuarterRows, step: Tensor) -> Tensor:
+        """Vectors (B, 2, H/8, W/8) in pixels, to a frame (B, 3, H, W) from luma before.
 
         ``step``: that of the quantiser, (B, 1, 1, 1), see :class:`SearchStep`.
         """
-        y = luma(frame) - 0.5
-        pictures = _Pictures(F.pixel_unshuffle(y, BLOCK), reference, step)
+        y, reference = luma(frame) - 0.5, before.plane
+        pictures = _Pictures(F.pixel_unshuffle(y, BLOCK), before, step)
         coarse = [self._full_search(y, reference, step, scale) for scale in self.SCALES]
         whole = self._whole_pixels(pictures, *coarse)
         around = _repeat(whole)
@@ -134,8 +132,8 @@ class MotionSearch(nn.Module):
         """
         candidates = torch.cat((best[:, None], others), 1)
         x, y = (_repeat(candidates[:, :, i]) for i in range(2))
-        positions = Positions(pictures.reference.shape[-2:], x, y, BLOCK)
-        moved = positions.whole(pictures.reference, self.ROW_STEP)
+        reference = pictures.before.plane
+        moved = Positions(reference.shape[-2:], x, y, BLOCK).whole(reference, self.ROW_STEP)
         difference = (pictures.rows[:, :, :: self.ROW_STEP] - moved).abs().mean((2, 3))
         bit_cost = self.BIT_COST * pictures.step
         costs = F.avg_pool2d(difference, 2) + bit_cost * vector_bits(candidates, likely)
@@ -177,9 +175,7 @@ class MotionSearch(nn.Module):
         return start + (apart - start) * _repeat(chosen)
 
     def _block_bits(self, pictures: _Pictures, vectors: Tensor) -> Tensor:
-        return block_bits(
-            self.bits, self.taps, pictures.blocks, pictures.reference, vectors, pictures.step
-        )
+        return block_bits(self.bits, pictures.blocks, pictures.before, vectors, pictures.step)
 
 
 def _steps(vectors: Tensor, step: float) -> Tensor:

@@ -24,7 +24,7 @@ GREEN = 1.0 - RED - BLUE
 
 DOWN_ROWS = (-1 / 4, 3 / 4, 3 / 4, -1 / 4)
 DOWN_COLUMNS = (-1 / 8, 1 / 4, 3 / 4, 1 / 4, -1 / 8)
-"""Low-pass filters that give back what :func:`rgb_from_blocks` interpolated."""
+"""Low-pass filters that give back what :func:`rgb_from_luma` interpolated."""
 
 
 def _downsampling() -> Tensor:
@@ -77,13 +77,13 @@ def planes_from_rgb(frame: Tensor) -> tuple[Tensor, Tensor]:
     return y - 0.5, chroma
 
 
-def rgb_from_blocks(blocks: Tensor) -> Tensor:
-    """RGB frames (B, 3, H, W), not clamped, of blocks (B, 96, H/8, W/8).
+def rgb_from_luma(y: Tensor, c: Tensor) -> Tensor:
+    """RGB frames (B, 3, H, W), not clamped, of luma (B, 1, H, W) and chroma in blocks.
 
-    Chroma is interpolated linearly, block by block, from its samples in the block and those of the
-    blocks above, below and to the right that touch it; at the edges of the picture they repeat.
+    Chroma, (B, 32, H/8, W/8), is interpolated linearly, block by block, from its samples in the
+    block and those of the blocks above, below and to the right that touch it; at the edges of the
+    picture they repeat.
     """
-    y, c = blocks[:, :LUMA], blocks[:, LUMA:]
     side = BLOCK // 2
     top = torch.cat((c[:, :side], c[:, CHROMA : CHROMA + side]), 1)
     bottom = torch.cat((c[:, CHROMA - side : CHROMA], c[:, -side:]), 1)
@@ -92,15 +92,15 @@ def rgb_from_blocks(blocks: Tensor) -> Tensor:
     lines = torch.cat((c, above, below), 1)
     first, last = lines[:, ::side], lines[:, side - 1 :: side]
     right = torch.cat((first[..., 1:], last[..., -1:]), 3)
-    with torch.autocast(blocks.device.type, enabled=False):
+    with torch.autocast(c.device.type, enabled=False):
         around = torch.cat((lines, right), 1).float()
-        colour = F.conv2d(around, UP.to(blocks.device)) + 0.5
-    return F.pixel_shuffle(colour + torch.cat((y, y, y), 1), BLOCK)
+        colour = F.conv2d(around, UP.to(c.device))
+    return F.pixel_shuffle(colour, BLOCK) + (y + 0.5)
 
 
 def rgb_from_planes(y: Tensor, c: Tensor) -> Tensor:
     """RGB frames (B, 3, H, W), not clamped; the inverse of :func:`planes_from_rgb`."""
-    return rgb_from_blocks(blocks_from_planes(y, c))
+    return rgb_from_luma(y, F.pixel_unshuffle(c, BLOCK // 2))
 
 
 def blocks_from_planes(y: Tensor, c: Tensor) -> Tensor:
@@ -108,6 +108,6 @@ def blocks_from_planes(y: Tensor, c: Tensor) -> Tensor:
     return torch.cat((F.pixel_unshuffle(y, BLOCK), F.pixel_unshuffle(c, BLOCK // 2)), 1)
 
 
-def planes_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse of :func:`blocks_from_planes`."""
-    return F.pixel_shuffle(blocks[:, :LUMA], BLOCK), F.pixel_shuffle(blocks[:, LUMA:], BLOCK // 2)
+def luma_from_blocks(blocks: Tensor) -> Tensor:
+    """Luma (B, 1, H, W) of blocks (B, 96, H/8, W/8)."""
+    return F.pixel_shuffle(blocks[:, :LUMA], BLOCK)

@@ -33,36 +33,37 @@ LOG_RATIO = math.log(0.06)
 """Thresholds start at this share of the quantisation step."""
 
 
-def shifted_dct(shift: tuple[int, int]) -> Tensor:
-    """Kernel (64, 64, 2, 2) from blocks of samples to coefficients of the blocks between them."""
-    rows = dct(BLOCK).view(LUMA, BLOCK, BLOCK)
-    plane = rows.new_zeros(LUMA, 2 * BLOCK, 2 * BLOCK)
-    plane[:, shift[0] : shift[0] + BLOCK, shift[1] : shift[1] + BLOCK] = rows
-    return plane.view(LUMA, 2, BLOCK, 2, BLOCK).permute(0, 2, 4, 1, 3).reshape(LUMA, LUMA, 2, 2)
-
-
 class Shrinkage(nn.Module):
-    """Filters luma in blocks, with ``S`` shifts. Samples outside of the picture take no part."""
+    """Filters luma, with ``S`` shifts. Samples outside of the picture take no part."""
 
     def __init__(self, shifts: Shifts) -> None:
         super().__init__()
-        kernel = torch.cat([shifted_dct(shift) for shift in shifts])
-        back = kernel.flip(2, 3).transpose(0, 1)
-        self.transform = FixedConv(kernel.contiguous())
-        self.back = FixedConv(back.contiguous(), padding=1)
+        self.shifts = shifts
+        rows = dct(BLOCK)
+        self.transform = FixedConv(rows.view(LUMA, 1, BLOCK, BLOCK), stride=BLOCK)
+        self.back = FixedPointwise(rows.T)
 
     def forward(
-        self, blocks: Tensor, energy: Tensor, gain: Tensor, strength: Tensor | None = None
+        self, luma: Tensor, energy: Tensor, gain: Tensor, strength: Tensor | None = None
     ) -> Tensor:
-        """Filter (B, 96, h, w); ``energy`` and ``gain`` (B, 64 S, 1, 1) see :class:`Thresholds`.
+        """Filter (B, 1, H, W); ``energy`` and ``gain`` (B, 64 S, 1, 1) see :class:`Thresholds`.
 
-        ``strength`` (B, 1, h, w): what share of it each block gets; None: all.
+        ``strength`` (B, 1, H/8, W/8): what share of it each block gets; None: all.
         """
-        luma, chroma = blocks[:, :LUMA], blocks[:, LUMA:]
-        c = self.transform(luma)
-        change = self.back(c * (gain / (c * c + energy)))
-        luma = luma - (change if strength is None else change * strength)
-        return torch.cat((luma, chroma), 1)
+        count = len(self.shifts)
+        thresholds = zip(self.shifts, energy.chunk(count, 1), gain.chunk(count, 1), strict=True)
+        changes = [self._change(luma, *of_shift) for of_shift in thresholds]
+        change = sum(changes[1:], changes[0])
+        if strength is not None:
+            change = change * F.interpolate(strength, scale_factor=float(BLOCK), mode="nearest")
+        return luma - change
+
+    def _change(self, luma: Tensor, shift: tuple[int, int], energy: Tensor, gain: Tensor) -> Tensor:
+        """Find what the filter takes away by one shift, (B, 1, H, W)."""
+        row, column = shift
+        c = self.transform(luma[:, :, row : row - BLOCK, column : column - BLOCK])
+        inside = F.pixel_shuffle(self.back(c * (gain / (c * c + energy))), BLOCK)
+        return F.pad(inside, (column, BLOCK - column, row, BLOCK - row))
 
 
 class Thresholds(nn.Module):
