@@ -1,7 +1,7 @@
 """Parameters and multiply-accumulate operations of a bundle, from its ONNX graphs.
 
 The count is that of :mod:`nvc_export.complexity`, without the PyTorch model: each graph runs once
-on ONNX Runtime, for one alignment block, with every convolution's input and output beside its own
+on ONNX Runtime, for a square of blocks, with every convolution's input and output beside its own
 outputs.
 """
 
@@ -19,7 +19,7 @@ from onnx import inliner
 
 from nvc_engines import GraphSource, Shape
 from nvc_errors import EngineError
-from nvc_export.complexity import PROGRAMS, Convolution, GraphCost, ProgramCost
+from nvc_export.complexity import BLOCKS, PROGRAMS, Convolution, GraphCost, ProgramCost
 from nvc_export.operators import content_from_graph
 from nvc_runtime.bundle import Bundle, RunStep
 
@@ -33,7 +33,7 @@ def complexity_from_bundle(bundle: Bundle) -> tuple[ProgramCost, ...]:
     ONNX Runtime does not run, ``BundleError`` for a damaged bundle.
     """
     manifest = bundle.manifest
-    block = manifest.alignment
+    side = BLOCKS * manifest.alignment
     found: dict[str, tuple[Convolution, ...]] = {}
     costs = []
     for program in PROGRAMS:
@@ -44,9 +44,9 @@ def complexity_from_bundle(bundle: Bundle) -> tuple[ProgramCost, ...]:
             name = step.graph
             if name not in found:
                 inputs = manifest.graphs[name].inputs
-                shapes = {i: manifest.tensors[i].shape(block, block) for i in inputs}
+                shapes = {i: manifest.tensors[i].shape(side, side) for i in inputs}
                 found[name] = convolutions_of_graph(bundle.graph(name), shapes)
-            graphs.append(GraphCost(name, not step.encode_only, found[name], block))
+            graphs.append(GraphCost(name, not step.encode_only, found[name], side))
         costs.append(ProgramCost(program, tuple(graphs)))
     return tuple(costs)
 
@@ -54,7 +54,7 @@ def complexity_from_bundle(bundle: Bundle) -> tuple[ProgramCost, ...]:
 def convolutions_of_graph(
     source: GraphSource, inputs: Mapping[str, Shape]
 ) -> tuple[Convolution, ...]:
-    """Run a graph on zeros of the shapes ``inputs`` and record its convolutions.
+    """Run a graph on ones of the shapes ``inputs`` and record its convolutions.
 
     Raises ``EngineError`` as :func:`complexity_from_bundle` does.
     """
@@ -99,7 +99,7 @@ def _shapes(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    feeds = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
+    feeds = {name: np.ones(shape, np.float32) for name, shape in inputs.items()}
     try:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -2,8 +2,8 @@
 
 The count is that of the convolutions which run, found with forward hooks: warping, resampling,
 activations, the analytic flow and the tables of a hyperprior are not in it. Every graph is fully
-convolutional and works on frames padded to the alignment, so one alignment block is measured and
-multiplied.
+convolutional and works on frames padded to the alignment, so a square of a few alignment blocks is
+measured and multiplied; what a graph leaves out at the border counts less than it would in one.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from nvc_export.onnx_export import example_inputs
 from nvc_models.graph import CodecGraph, CodecGraphs
 
 PROGRAMS: Final = ("intra", "inter")
+BLOCKS: Final = 4
+"""Alignment blocks along a side of the square that is measured."""
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution that ran: its identity, its parameters, its MACs for one block."""
+    """One convolution that ran: its identity, its parameters, its MACs for the square."""
 
     key: int
     parameters: int
-    block_macs: int
+    macs: int
 
 
 @dataclass(frozen=True)
 class GraphCost:
-    """What one run of a graph takes. ``decoder``: whether a decoder runs it, too."""
+    """What one run of a graph takes.
+
+    ``decoder``: whether a decoder runs it, too. ``side``: of the square that was measured, pixels.
+    """
 
     name: str
     decoder: bool
     convolutions: tuple[Convolution, ...]
-    alignment: int
+    side: int
 
     @property
     def parameters(self) -> int:
@@ -47,7 +52,7 @@ class GraphCost:
     @property
     def macs_per_pixel(self) -> float:
         """Multiply-accumulate operations per pixel of the padded frame."""
-        return sum(c.block_macs for c in self.convolutions) / self.alignment**2
+        return sum(c.macs for c in self.convolutions) / self.side**2
 
     def to_json(self, pixels: int) -> dict[str, Any]:
         """Plain data, with the MACs of a frame of ``pixels``."""
@@ -160,7 +165,7 @@ def complexity_from_codec(codec: CodecGraphs) -> tuple[ProgramCost, ...]:
 
 
 def _graph_cost(codec: CodecGraphs, graph: CodecGraph, *, decoder: bool) -> GraphCost:
-    """Run a graph on one alignment block and record its convolutions."""
+    """Run a graph on a square of blocks and record its convolutions."""
     found: list[Convolution] = []
 
     def record(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -175,8 +180,8 @@ def _graph_cost(codec: CodecGraphs, graph: CodecGraph, *, decoder: bool) -> Grap
     handles = [layer.register_forward_hook(record) for layer in layers]
     try:
         with torch.no_grad():
-            graph.module(*example_inputs(codec, graph, (1, 1)))
+            graph.module(*example_inputs(codec, graph, (BLOCKS, BLOCKS)))
     finally:
         for handle in handles:
             handle.remove()
-    return GraphCost(graph.name, decoder, tuple(found), codec.alignment)
+    return GraphCost(graph.name, decoder, tuple(found), BLOCKS * codec.alignment)

@@ -33,8 +33,7 @@ def resize_layers(model: nn.Module, channels: Channels) -> None:
     """Give the named convolutions of a model new channels; their weights are drawn anew.
 
     A depthwise layer stays one. Raises ``KeyError`` for a name that is no convolution of the model,
-    ``RuntimeError`` for channels that a layer
-    cannot have.
+    ``RuntimeError`` for channels that a layer cannot have.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     for name, (ins, outs) in channels.items():

@@ -162,7 +162,7 @@ def test_a_transposed_convolution_meets_its_weights_at_every_input() -> None:
     (found,) = convolutions_of_graph(
         GraphSource.from_onnx("up", model.SerializeToString()), {"x": (1, 4, 5, 7)}
     )
-    assert (found.parameters, found.block_macs) == (72, 72 * 5 * 7)
+    assert (found.parameters, found.macs) == (72, 72 * 5 * 7)
 
 
 def test_the_command_counts_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,7 +120,7 @@ class CostModel:
             for found in graph.convolutions:
                 name, conv = convs[found.key]
                 height, width = conv.kernel_size
-                runs = found.block_macs / conv.weight.numel() / graph.alignment**2
+                runs = found.macs / conv.weight.numel() / graph.side**2
                 layer = self.layers.setdefault(
                     name,
                     _Layer(

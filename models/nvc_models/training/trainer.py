@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from nvc_models.training.data import BatchShape, PackedClips, SequenceSampler, S
 from nvc_models.training.losses import StepResult
 from nvc_models.training.schedule import Schedule
 from nvc_models.training.stage import Stage
+from nvc_models.widths import resize_layers
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.ndjson"
@@ -122,6 +123,7 @@ class Trainer:
         """
         path = path or self.options.folder / STATE_FILE
         state = ckpt.load(path)
+        self._prune_like(path, state)
         expected = json.loads(json.dumps(self.fingerprint))
         try:
             found = {"family": FIRST_FAMILY} | state.metadata["fingerprint"]
@@ -148,10 +150,12 @@ class Trainer:
         """Take the weights of a checkpoint, averaged ones if it has some, instead of random ones.
 
         For a run of its own, from its first step on and without the family's analytic starts; the
-        checkpoint may be of another preset whose tensors have the same names and shapes. Raises
-        :class:`UsageError` if they have not, :class:`DamagedInputError` if it is no checkpoint.
+        checkpoint may be of another preset whose tensors have the same names and shapes. What
+        pruning removed stays removed. Raises :class:`UsageError` if they have not,
+        :class:`DamagedInputError` if it is no checkpoint.
         """
         state = ckpt.load(path)
+        self._prune_like(path, state)
         weights = state.section("ema") or state.section("model")
         try:
             self.model.load_state_dict({name: w.float() for name, w in weights.items()})
@@ -160,6 +164,16 @@ class Trainer:
                 f"{path} does not fit preset {self.schedule.preset!r}: {error}"
             ) from error
         self._trained_before = True
+
+    def _prune_like(self, path: Path, state: ckpt.Checkpoint) -> None:
+        """Leave out of the model the channels that pruning took from a checkpoint's."""
+        try:
+            pruned = state.metadata.get("fingerprint", {}).get("config", {}).get("channels", {})
+            channels = {name: (int(ins), int(outs)) for name, (ins, outs) in pruned.items()}
+            resize_layers(self.model, channels)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise DamagedInputError(f"{path}: its configuration does not fit: {error}") from error
+        self.model.config = replace(self.model.config, channels=channels)
 
     def request_stop(self) -> None:
         """Make :meth:`run` save and return after the current step. Safe in a signal handler."""
