@@ -15,6 +15,7 @@ from training_clips import make_cache
 from nvc_errors import DamagedInputError, OutputError, UsageError
 from nvc_models.families import FAMILIES
 from nvc_models.swift import config as swift_presets
+from nvc_models.tian2023 import Tian2023
 from nvc_models.tian2023 import config as presets
 from nvc_models.training import checkpoint as ckpt
 from nvc_models.training import trainer as module
@@ -324,6 +325,39 @@ def test_weights_that_were_trained_get_no_analytic_start(
     assert started == []
     make(tmp_path / "new", data, schedule, stop_after_steps=1).run()
     assert started == ["intra"]
+
+
+def test_a_pruned_codec_goes_on_with_the_channels_it_has_left(
+    tmp_path: Path, data: PackedClips
+) -> None:
+    config = TINY[SCHEDULE.preset]
+    usual = {n: m for n, m in Tian2023(config).named_modules() if isinstance(m, torch.nn.Conv2d)}
+    first, second = "intra.latent.hyper_encoder.0", "intra.latent.hyper_encoder.2"
+    middle = usual[first].out_channels - 1
+    channels = {
+        first: (usual[first].in_channels, middle),
+        second: (middle, usual[second].out_channels),
+    }
+    pruned = Tian2023(replace(config, name="pruned", channels=channels))
+    start = tmp_path / "pruned.safetensors"
+    fingerprint = {"family": "tian2023", "config": pruned.config.to_json()}
+    weights = {f"ema.{k}": v for k, v in pruned.state_dict().items()}
+    ckpt.save(start, ckpt.Checkpoint(weights, {"fingerprint": fingerprint}))
+
+    trainer = make(tmp_path / "run", data, stop_after_steps=1)
+    trainer.start_from(start)
+    trainer.run()
+    trained = load_model(tmp_path / "run" / STATE_FILE)
+    assert trained.config.channels == channels
+    trainer = make(tmp_path / "run", data)
+    trainer.resume()
+    trainer.run()
+    assert trainer.total_steps == STEPS_IN_ALL
+
+    broken = replace(config, channels={"intra.no_layer": (1, 1)}).to_json()
+    ckpt.save(start, ckpt.Checkpoint(weights, {"fingerprint": {"config": broken}}))
+    with pytest.raises(DamagedInputError, match="configuration does not fit"):
+        make(tmp_path / "other", data).start_from(start)
 
 
 def test_weights_of_other_widths_are_no_start(
