@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,11 @@ def test_sampling_without_clips_is_a_usage_error(tmp_path: Path) -> None:
     pack(clips, clips, tmp_path / "cache", read=read_frames)
     with pytest.raises(UsageError, match="no clip"):
         sampler(tmp_path / "cache")
+
+
+def test_workers_are_handed_the_folder_not_the_samples(cache: Path) -> None:
+    sampler = SequenceSampler(PackedClips(cache), photo_share=0.2, seed=5)
+    batches = StepBatches(sampler, SHAPE, first=3, count=2)
+    handed = pickle.dumps(batches)
+    assert len(handed) < 2000
+    assert torch.equal(pickle.loads(handed)[1], batches[1])

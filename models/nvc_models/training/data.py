@@ -112,6 +112,7 @@ class PackedClips:
 
     def __init__(self, cache: Path) -> None:
         """Open a cache; raise :class:`DamagedInputError` if it is missing or not whole."""
+        self.cache = cache
         index = cache / INDEX_FILE
         if not index.exists():
             raise DamagedInputError(f"{index} is missing: pack the training data first")
@@ -129,6 +130,10 @@ class PackedClips:
         self.data = np.memmap(cache / FRAMES_FILE, dtype=np.uint8, mode="r")
         self.clips = [e for e in self.entries if e.frames > 1]
         self.photos = [e for e in self.entries if e.frames == 1]
+
+    def __reduce__(self) -> tuple[type[PackedClips], tuple[Path]]:
+        """Have worker processes that do not share this one's memory open the cache themselves."""
+        return PackedClips, (self.cache,)
 
     def frames(self, entry: ClipEntry) -> NDArray[np.uint8]:
         """View uint8 (N, H, W, 3) of one entry."""
