@@ -7,12 +7,13 @@ These are the same passes without it, and without rules for operators that codec
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
-from onnxscript.rewriter import rewrite
+from onnxscript.rewriter import RewriteRule, rewrite
 from onnxscript.rewriter.rules.common import (
     add_0_rule,
     cast_cast_rule,
@@ -32,6 +33,42 @@ from onnxscript.rewriter.rules.common import (
     unsqueeze_unsqueeze_rule,
 )
 
+_BOUNDS: Final = ("starts", "ends", "axes", "steps")
+
+
+def _slice_of_slice(
+    op: Any,
+    x: Any,
+    starts: Any,
+    ends: Any,
+    axes: Any,
+    steps: Any,
+    starts_2: Any,
+    ends_2: Any,
+    axes_2: Any,
+    steps_2: Any,
+) -> Any:
+    return op.Slice(op.Slice(x, starts, ends, axes, steps), starts_2, ends_2, axes_2, steps_2)
+
+
+def _along_other_axes(_context: Any, x: Any, **bounds: Any) -> bool:
+    """Whether all bounds are known, and the slices along different axes."""
+    del x
+    if any(value.const_value is None for value in bounds.values()):
+        return False
+    first, second = (bounds[name].const_value.numpy() for name in ("axes", "axes_2"))
+    return min(first.min(), second.min()) >= 0 and not np.intersect1d(first, second).size
+
+
+def _slice_once(op: Any, x: Any, **bounds: Any) -> Any:
+    pairs = ((bounds[name], bounds[f"{name}_2"]) for name in _BOUNDS)
+    joined = (np.concatenate([value.const_value.numpy() for value in pair]) for pair in pairs)
+    return op.Slice(x, *(op.Constant(value=ir.tensor(values)) for values in joined))
+
+
+join_slices_rule: Final = RewriteRule(_slice_of_slice, _slice_once, _along_other_axes)
+"""A slice of a slice along another axis copies once."""
+
 RULES: Final = (
     *mul_by_1_rule.commute(),
     *add_0_rule.commute(),
@@ -39,6 +76,7 @@ RULES: Final = (
     div_by_1_rule,
     collapse_slice_rule,
     collapse_slice2_rule,
+    join_slices_rule,
     materialize_reshape_shape_rule,
     cast_cast_rule,
     no_op_cast_rule,

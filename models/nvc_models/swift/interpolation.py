@@ -32,6 +32,32 @@ filter that amplifies, as Lanczos' and HEVC's do by up to 3 %, lets the last bit
 platforms differ grow from frame to frame. Fitted by least squares over frequencies up to 0.6 of the
 highest, weighted as in pictures, and rounded to what float32 multiplies and adds up to 1 exactly.
 """
+TOGETHER = 2
+"""Rows that are interpolated between columns by one kernel: of one row, it is too small to be fast.
+
+Kernels, not products of matrices: TensorRT for RTX has none in FP32 on Turing GPUs.
+"""
+
+
+def _rows() -> Tensor:
+    """Kernel (32, 1, 15, 1) from a column to eight rows, these a quarter further, and so on."""
+    matrix = torch.zeros(PHASES, BLOCK, BLOCK + TAPS - 1)
+    for row in range(BLOCK):
+        matrix[:, row, row : row + TAPS] = FILTERS
+    return matrix.view(PHASES * BLOCK, 1, -1, 1)
+
+
+def _columns(count: int) -> Tensor:
+    """Kernels (3, 2 count, 2 (count + 7), 1, 1) of each quarter, from rows to these moved."""
+    matrix = torch.zeros(PHASES - 1, count, count + TAPS - 1)
+    for column in range(count):
+        matrix[:, column, column : column + TAPS] = FILTERS[1:]
+    together = torch.kron(torch.eye(TOGETHER), matrix)
+    return together[..., None, None].contiguous()
+
+
+ROWS = _rows()
+COLUMNS = {count: _columns(count) for count in (BLOCK // 2, BLOCK)}
 
 
 class Positions:
@@ -88,12 +114,9 @@ class QuarterRows:
     def __init__(self, plane: Tensor) -> None:
         """Interpolate; beyond its border the plane goes on with the outermost row."""
         self.plane = plane
-        # Beyond BLOCK rows outside all are alike. Two blocks hold all that one is made from.
-        above, below = BLOCK + BEFORE, 2 * BLOCK - BEFORE
-        padded = F.pad(plane, (0, 0, above, below), mode="replicate")
-        blocks = padded.view(len(plane), -1, BLOCK, padded.shape[-1])
-        pairs = torch.cat((blocks[:, :-1], blocks[:, 1:]), 2)
-        self.lines = torch.matmul(_row_matrix().to(plane.device), pairs).flatten(1)[:, None]
+        # Beyond BLOCK rows outside all are alike.
+        around = F.pad(plane, (0, 0, BLOCK + BEFORE, BLOCK + TAPS - 1 - BEFORE), mode="replicate")
+        self.lines = F.conv2d(around, ROWS.to(plane.device), stride=(BLOCK, 1))
 
     def blocks(
         self,
@@ -101,7 +124,7 @@ class QuarterRows:
         rows: tuple[int, int] = (0, BLOCK),
         columns: tuple[int, int] = (0, BLOCK),
     ) -> Tensor:
-        """Fetch blocks of 8x8, all or some rows and columns of each.
+        """Fetch blocks of 8x8, all or an even number of rows, all or half of the columns.
 
         ``vectors`` (B, 2, H/8, W/8): x and y, in pixels; the nearest quarter is taken. Returns
         (B, 1, rows, columns, H/8, W/8).
@@ -112,20 +135,13 @@ class QuarterRows:
         y = positions.rows(range(*rows)) + float(BLOCK)
         y = y.clamp(min=0.0).minimum(_number(y, size[0] + 2 * BLOCK) - 1.0)
         block = (y * (1.0 / BLOCK)).floor()
-        # Of each block its rows, then these a quarter further, and so on.
         phase = positions.below[:, :, None, None] * float(PHASES)
-        lines = y + (block * float(PHASES - 1) + phase) * float(BLOCK)
+        channel = (phase - block) * float(BLOCK) + y
+        lines = channel * _number(y, self.lines.shape[2]) + block
         first, last = columns
         x = positions.columns(range(first - BEFORE, last + TAPS - 1 - BEFORE))
-        return _across(_gather(self.lines, lines, x, size[1]), positions.right_of, last - first)
-
-
-def _row_matrix() -> Tensor:
-    """Matrix (32, 16) from the rows of two blocks to eight rows at each phase."""
-    matrix = torch.zeros(PHASES, BLOCK, 2 * BLOCK)
-    for row in range(BLOCK):
-        matrix[:, row, row : row + TAPS] = FILTERS
-    return matrix.flatten(0, 1)
+        patch = _gather(self.lines.flatten(1)[:, None], lines, x, size[1])
+        return _across(patch, positions.right_of, last - first)
 
 
 def _across(patch: Tensor, fraction: Tensor, count: int) -> Tensor:
@@ -133,14 +149,11 @@ def _across(patch: Tensor, fraction: Tensor, count: int) -> Tensor:
 
     ``fraction`` (B, 1, h, w): 0, 1/4, 1/2 or 3/4.
     """
-    matrix = torch.zeros(PHASES, count, count + TAPS - 1)
-    for column in range(count):
-        matrix[:, column, column : column + TAPS] = FILTERS
-    places, phase = patch.flatten(-2), fraction[:, :, None, None] * float(PHASES)
+    phase = fraction[:, :, None, None] * float(PHASES)
+    places = patch.view(-1, TOGETHER * patch.shape[3], *patch.shape[-2:])
     found = patch.narrow(3, BEFORE, count) * _is(phase, 0)
-    for number, weights in enumerate(matrix.to(patch.device)[1:], 1):
-        moved = torch.matmul(weights, places).view(found.shape)
-        found = found + moved * _is(phase, number)
+    for number, kernel in enumerate(COLUMNS[count].to(patch.device), 1):
+        found = found + F.conv2d(places, kernel).view(found.shape) * _is(phase, number)
     return found
 
 

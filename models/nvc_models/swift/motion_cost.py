@@ -52,6 +52,8 @@ class ResidualBits(nn.Module):
     """
 
     PRICE = 6.0 / math.log(2.0)
+    UNIT = math.sqrt(PRICE)
+    """Of coefficients, for each step: their squares are bits."""
     SYMBOL_BITS, MORE_BITS = 6.0, 1.2
     """Of a symbol other than 0, and for each unit of its size."""
     LUMA_WEIGHT = math.sqrt(3.0)
@@ -59,7 +61,7 @@ class ResidualBits(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.transform = FixedPointwise(dct(BLOCK) * self.LUMA_WEIGHT)
+        self.transform = FixedPointwise(dct(BLOCK) * (self.LUMA_WEIGHT * self.UNIT))
         self.total = FixedPointwise(torch.ones(1, BLOCK**2))
 
     def forward(self, blocks: Tensor, step: Tensor) -> Tensor:
@@ -68,9 +70,9 @@ class ResidualBits(nn.Module):
         return bits
 
     def worth(self, coefficients: Tensor) -> Tensor:
-        """Bits of each coefficient, given in steps; same shape."""
+        """Bits of each coefficient as ``transform`` gives it; same shape."""
         u = coefficients.abs()
-        return torch.minimum(self.PRICE * u * u, self.SYMBOL_BITS + self.MORE_BITS * u)
+        return torch.minimum(u * u, self.SYMBOL_BITS + self.MORE_BITS / self.UNIT * u)
 
 
 class SubpixelWindow(nn.Module):
