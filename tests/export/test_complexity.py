@@ -118,12 +118,12 @@ def test_one_block_stands_for_every_size() -> None:
 
 
 def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
-    # The derivative in the analytic flow and the filters that halve and double chroma are no layers
-    # of the model, but convolutions of its graphs.
+    # The derivative in the analytic flow and the filters that halve and double chroma or interpolate
+    # luma are no layers of the model, but convolutions of its graphs.
     kernels = {b.numel() for n, b in exported.model.named_buffers() if n.endswith("kernel")}
     kernels.add(DOWN.numel())
     swift = exported.codec.family == "swift"
-    doubling = UP.numel() if swift else 0
+    doubling, between = (UP.numel(), ROWS.numel() + COLUMNS[BLOCK].numel()) if swift else (0, 0)
     encode_only = {"motion_analysis", "intra_analysis", "inter_analysis"}
     of_bundle = complexity_from_bundle(exported.bundle)
     of_codec = complexity_from_codec(exported.codec)
@@ -136,15 +136,20 @@ def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
             if graph.name in ("intra_synthesis", "inter_synthesis"):
                 assert extra == doubling
                 continue
+            if swift and graph.name in ("motion_analysis", "inter_context"):
+                assert extra == between
+                continue
             assert extra == 0 or (graph.name in encode_only and extra in kernels)
-            # The search for vectors and that for bands each transform the frame's blocks; graphs do
-            # so once.
-            is_search = swift and graph.name == "motion_analysis"
-            twice = LUMA**2 / BLOCK**2 if is_search else 0.0
-            assert extra or graph.macs_per_pixel == wanted.macs_per_pixel - twice
-        assert found.decoder_parameters == expected.decoder_parameters + doubling
-        more = doubling / BLOCK**2
-        assert found.decoder_macs_per_pixel == expected.decoder_macs_per_pixel + more
+            assert extra or graph.macs_per_pixel == wanted.macs_per_pixel
+        moves = found.name == "inter"
+        more = doubling + (between if moves else 0)
+        assert found.decoder_parameters == expected.decoder_parameters + more
+        side = found.graphs[0].side
+        # Rows of two blocks outside of the picture; columns of two rows at a time.
+        rows = ROWS.numel() * (side // BLOCK + 2) / side
+        columns = COLUMNS[BLOCK].numel() * BLOCK / TOGETHER / BLOCK**2
+        macs = doubling / BLOCK**2 + (rows + columns if swift and moves else 0.0)
+        assert found.decoder_macs_per_pixel == pytest.approx(expected.decoder_macs_per_pixel + macs)
 
 
 def test_a_transposed_convolution_meets_its_weights_at_every_input() -> None:
