@@ -72,13 +72,15 @@ def convolutions_of_graph(
                 "not stored; export the bundle again"
             )
         # Every weight meets every position of the output; a transposed one, of the input.
-        positions = shapes[node.input[0] if node.op_type == "ConvTranspose" else node.output[0]]
+        batch, _, *places = shapes[
+            node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
+        ]
         digest = hashlib.sha256(b"".join(tensor.tobytes() for tensor in tensors)).digest()
         convolutions.append(
             Convolution(
                 int.from_bytes(digest),
                 sum(tensor.size for tensor in tensors),
-                tensors[0].size * math.prod(positions[2:]),
+                tensors[0].size * batch * math.prod(places),
             )
         )
     return tuple(convolutions)

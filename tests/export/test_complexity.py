@@ -17,7 +17,8 @@ from nvc_export.bundle_complexity import complexity_from_bundle, convolutions_of
 from nvc_export.cli.main import run
 from nvc_export.complexity import complexity_from_codec, padded_pixels
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
-from nvc_models.swift.planes import BLOCK, DOWN, LUMA, UP
+from nvc_models.swift.interpolation import COLUMNS, ROWS, TOGETHER
+from nvc_models.swift.planes import BLOCK, DOWN, UP
 from nvc_models.tian2023.graphs import graphs_from_model
 
 
@@ -118,8 +119,8 @@ def test_one_block_stands_for_every_size() -> None:
 
 
 def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
-    # The derivative in the analytic flow and the filters that halve and double chroma or interpolate
-    # luma are no layers of the model, but convolutions of its graphs.
+    # The derivative in the analytic flow and the filters that halve and double chroma or
+    # interpolate luma are no layers of the model, but convolutions of its graphs.
     kernels = {b.numel() for n, b in exported.model.named_buffers() if n.endswith("kernel")}
     kernels.add(DOWN.numel())
     swift = exported.codec.family == "swift"
