@@ -17,6 +17,7 @@ import pytest
 from engine_building import block_bundle, content_of, graph_of, install_stand_in, small_sizes
 
 from nvc_engines import gpu_named
+from nvc_engines.gpus import GPUS as TABLE
 from nvc_engines.plans import read_plan
 from nvc_errors import EngineError, EngineUnavailableError, OutputError, UsageError
 from nvc_export import plan_compiler
@@ -28,10 +29,12 @@ from nvc_export.engine_builder import (
     build_engines,
     graphs_to_build,
 )
+from nvc_export.lint import lint_graphs
 from nvc_export.plan_cache import PlanCache, default_cache_folder, key_of_job
 from nvc_export.plan_compiler import CompiledPlan, CompileJob, compile_plan
 from nvc_export.plan_process import CompilerProcesses
 from nvc_runtime import Bundle
+from nvc_runtime.bundle import known_bundles
 
 GPUS = ("rtx2080", "rtx3090")
 BUILDER = "nvc_export.engine_builder"
@@ -235,6 +238,16 @@ def test_an_existing_target_is_kept_unless_told(bundle: Bundle, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("path", known_bundles(), ids=lambda path: path.stem)
+def test_every_gpu_has_all_operators_of_the_shipped_bundles(path: Path) -> None:
+    bundle = Bundle(path)
+    graphs = [bundle.graph(name) for name in graphs_to_build(bundle, decoder_only=False)]
+    for backend in ("tensorrt-rtx", "tensorrt"):
+        targets = [gpu for gpu in TABLE.values() if backend in gpu.backends]
+        assert targets
+        assert lint_graphs(graphs, backend, targets) == []
+
+
 def test_the_lint_refuses_before_anything_is_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
