@@ -30,7 +30,7 @@ FILTERS = torch.tensor([[0, 0, 0, 1024, 0, 0, 0, 0], _QUARTER, _HALF, _QUARTER[:
 As sharp as can be where no frequency is amplified. A picture is moved again in every frame, and a
 filter that amplifies, as Lanczos' and HEVC's do by up to 3 %, lets the last bits in which two
 platforms differ grow from frame to frame. Fitted by least squares over frequencies up to 0.6 of the
-highest, weighted as in pictures, and rounded to what float32 multiplies and adds up to 1 exactly.
+highest, weighted as in pictures; rounded to 1024ths that add up to 1, without an error in float32.
 """
 TOGETHER = 2
 """Rows that are interpolated between columns by one kernel: of one row, it is too small to be fast.
