@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,7 +23,7 @@ from nvc_runtime.codec import DecodedFrame, Decoder, DecodeReport, Encoder, Enco
 from nvc_runtime.observer import Observer
 from nvc_runtime.overlap import read_ahead, write_behind
 from nvc_runtime.stream import read_index
-from nvc_runtime.video import Frame, FrameReader, open_reader, open_writer
+from nvc_runtime.video import Frame, FrameReader, FrameWriter, open_reader, open_writer
 from nvc_runtime.video.target import FileTarget, StandardOutput
 
 PIPE = "-"
@@ -126,13 +127,10 @@ def decode_file(
                 observer.note(message)
             observer.begin("decode", info)
 
-            def write(frame: DecodedFrame) -> None:
-                writer.write(frame.rgb)
-
             try:
                 position = tell(file)
-                with write_behind(write) as put:
-                    for frame in decoder:
+                with write_behind(partial(write_frame, writer)) as put:
+                    for frame in decoder.frames(yuv=writer.takes_yuv):
                         with decoder.elapsed.measure("io"):
                             put(frame)
                         position, before = tell(file), position
@@ -140,6 +138,14 @@ def decode_file(
             finally:
                 observer.end()
     return decoder.report()
+
+
+def write_frame(writer: FrameWriter, frame: DecodedFrame) -> None:
+    """Write those of a frame's samples that the writer takes best."""
+    if writer.takes_yuv:
+        writer.write_yuv(frame.yuv)
+    else:
+        writer.write(frame.rgb)
 
 
 def _frames(source: str, reader: FrameReader) -> AbstractContextManager[Iterable[Frame]]:

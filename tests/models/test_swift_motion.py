@@ -13,7 +13,7 @@ from nvc_models.swift.interpolation import QuarterRows
 from nvc_models.swift.motion import Compensation, VectorTransform
 from nvc_models.swift.motion_cost import SearchStep
 from nvc_models.swift.motion_search import MotionSearch
-from nvc_models.swift.planes import CHANNELS, LUMA, luma_from_blocks, planes_from_rgb
+from nvc_models.swift.planes import CHANNELS, planes_from_blocks, planes_from_rgb
 
 MIDDLE = torch.tensor([32.0])
 OVERLAP = pytest.mark.parametrize("overlap", [False, True])
@@ -24,11 +24,6 @@ def found_by_search(frame: Tensor, reference: Tensor, quality: Tensor = MIDDLE) 
     before = QuarterRows(reference - 0.5)
     found: Tensor = MotionSearch()(frame.expand(1, 3, -1, -1), before, SearchStep()(quality))
     return found
-
-
-def planes_of(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Luma and chroma of blocks (B, 96, H/8, W/8)."""
-    return luma_from_blocks(blocks), F.pixel_shuffle(blocks[:, LUMA:], 4)
 
 
 def test_vectors_are_whole_numbers_of_quarters_and_come_back_bit_for_bit() -> None:
@@ -105,13 +100,13 @@ def test_compensation_without_motion_is_the_frame_in_blocks(overlap: bool) -> No
     planes = planes_from_rgb(moving_picture(1, 64, 128))
     blocks = Compensation(overlap=overlap)(*planes, torch.zeros(1, 2, 8, 16))
     assert blocks.shape == (1, CHANNELS, 8, 16)
-    torch.testing.assert_close(planes_of(blocks), planes)
+    torch.testing.assert_close(planes_from_blocks(blocks), planes)
 
 
 def test_compensation_moves_luma_and_chroma_alike() -> None:
     luma, chroma = planes_from_rgb(moving_picture(1, 64, 128))
     vectors = torch.randint(-40, 41, (1, 2, 8, 16)) / 4
-    blocks = planes_of(Compensation(overlap=False)(luma, chroma, vectors))
+    blocks = planes_from_blocks(Compensation(overlap=False)(luma, chroma, vectors))
     expected = moved(luma, vectors), moved_chroma(chroma, vectors / 2)
     torch.testing.assert_close(blocks, expected)
 
@@ -120,7 +115,7 @@ def test_compensation_moves_luma_and_chroma_alike() -> None:
 def test_a_constant_picture_stays_constant_whatever_moves(overlap: bool) -> None:
     luma, chroma = torch.full((1, 1, 64, 128), 0.3), torch.full((1, 2, 32, 64), -0.2)
     vectors = torch.randint(-400, 401, (1, 2, 8, 16)) / 4
-    found = planes_of(Compensation(overlap=overlap)(luma, chroma, vectors))
+    found = planes_from_blocks(Compensation(overlap=overlap)(luma, chroma, vectors))
     torch.testing.assert_close(found, (luma, chroma))
 
 
@@ -135,7 +130,7 @@ def test_blocks_that_move_together_are_moved_as_without_overlap(dx: float, dy: f
 def test_overlap_blends_what_the_neighbours_vectors_give() -> None:
     luma, chroma = torch.rand(1, 1, 32, 48) - 0.5, torch.rand(1, 2, 16, 24) - 0.5
     vectors = torch.randint(-12, 13, (1, 2, 4, 6)).float()
-    found = planes_of(Compensation(overlap=True)(luma, chroma, vectors))
+    found = planes_from_blocks(Compensation(overlap=True)(luma, chroma, vectors))
     around = F.pad(vectors, (1, 1, 1, 1), mode="replicate")
 
     def moved_by(down: int, right: int) -> Tensor:

@@ -28,6 +28,7 @@ from nvc_runtime.codec import (
     EncodeReport,
     EncoderSettings,
 )
+from nvc_runtime.files import write_frame
 from nvc_runtime.overlap import read_ahead, write_behind
 from nvc_runtime.video import open_reader, open_writer
 
@@ -151,10 +152,10 @@ def time_decoding(
 
         def write(frame: DecodedFrame) -> None:
             with beside:
-                writer.write(frame.rgb)
+                write_frame(writer, frame)
 
         with write_behind(write) as put:
-            for frame in decoder:
+            for frame in decoder.frames(yuv=writer.takes_yuv):
                 with video:
                     put(frame)
     report = decoder.report()

@@ -31,11 +31,10 @@ from nvc_models.swift.motion_search import MotionSearch
 from nvc_models.swift.planes import (
     BLOCK,
     CHANNELS,
-    LUMA,
     blocks_from_planes,
-    luma_from_blocks,
+    planes_from_blocks,
     planes_from_rgb,
-    rgb_from_luma,
+    rgb_from_planes,
 )
 from nvc_models.swift.shrink import BlockStrength, Shrinkage, Thresholds
 from nvc_models.swift.vector_latent import (
@@ -85,7 +84,7 @@ class IntraAnalysis(nn.Module):
 
 
 class IntraSynthesis(nn.Module):
-    """Latent at 1/16 to luma, and chroma in blocks."""
+    """Latent at 1/16 to luma and chroma."""
 
     def __init__(self, config: IntraConfig) -> None:
         super().__init__()
@@ -101,13 +100,13 @@ class IntraSynthesis(nn.Module):
         """Map (B, latent, H/16, W/16) and an offset (B, W, 1, 1) to a picture.
 
         ``energy`` and ``gain`` (B, 64 S, 1, 1): see :class:`nvc_models.swift.shrink.Thresholds`.
-        Returns luma (B, 1, H, W) and blocks of chroma (B, 32, H/8, W/8).
+        Returns luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
         """
         x, *fine = (up(y) for up in self.up)
         blocks = self.last(self.blocks(x + bias), *fine).float()
+        luma, chroma = planes_from_blocks(blocks)
         with torch.autocast(y.device.type, enabled=False):
-            luma = self.shrinkage(luma_from_blocks(blocks), energy, gain)
-        return luma, blocks[:, LUMA:]
+            return bound_planes(self.shrinkage(luma, energy, gain), chroma)
 
 
 def _up(latent: int, channels: int) -> nn.Sequential:
@@ -147,12 +146,40 @@ class InterAnalysis(nn.Module):
         return y
 
 
+class InterTransform(nn.Conv2d):
+    """Latent at 1/16 to luma and chroma of the four blocks of 8x8 of each position: a matrix.
+
+    Rows of the weights are samples of a block, each four times, once for each of the blocks. They
+    are used in the order of planes instead, in which one ``pixel_shuffle`` puts four blocks
+    together; by way of single blocks it takes two, and they are slow on CPUs.
+    """
+
+    def __init__(self, latent: int) -> None:
+        super().__init__(latent, 4 * CHANNELS, 1, bias=False)
+        sides = (BLOCK, BLOCK // 2, BLOCK // 2)
+        rows = torch.split(torch.arange(4 * CHANNELS), [4 * side**2 for side in sides])
+        planes = [
+            # Row and column within the block, then of the block.
+            part.view(side, side, 2, 2).permute(2, 0, 3, 1).flatten()
+            for part, side in zip(rows, sides, strict=True)
+        ]
+        self.luma: Tensor
+        self.chroma: Tensor
+        self.register_buffer("luma", planes[0], persistent=False)
+        self.register_buffer("chroma", torch.cat(planes[1:]), persistent=False)
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Map (B, latent, H/16, W/16) to luma (B, 1, H, W) and chroma (B, 2, H/2, W/2)."""
+        luma, chroma = (F.conv2d(y, self.weight[rows]) for rows in (self.luma, self.chroma))
+        return F.pixel_shuffle(luma, 2 * BLOCK), F.pixel_shuffle(chroma, BLOCK)
+
+
 class InterSynthesis(nn.Module):
-    """Prediction and latent to luma, and chroma in blocks: their sum, luma filtered."""
+    """Prediction and latent to luma and chroma: their sum, luma filtered."""
 
     def __init__(self, config: InterConfig) -> None:
         super().__init__()
-        self.transform = nn.Conv2d(config.latent, 4 * CHANNELS, 1, bias=False)
+        self.transform = InterTransform(config.latent)
         self.shrinkage = Shrinkage(config.shifts)
 
     def forward(
@@ -162,17 +189,16 @@ class InterSynthesis(nn.Module):
 
         ``strength`` (B, 1, H/8, W/8), ``energy`` and ``gain`` (B, 64 S, 1, 1): see
         :class:`nvc_models.swift.shrink.BlockStrength` and :class:`Thresholds` there. Returns luma
-        (B, 1, H, W) and blocks of chroma (B, 32, H/8, W/8).
+        (B, 1, H, W) and chroma (B, 2, H/2, W/2) in [-0.5, 0.5].
         """
-        blocks = moved + F.pixel_shuffle(self.transform(y), 2).float()
-        luma: Tensor = self.shrinkage(luma_from_blocks(blocks), energy, gain, strength)
-        return luma, blocks[:, LUMA:]
+        coded, found = self.transform(y), planes_from_blocks(moved)
+        luma, chroma = (change.float() + x for change, x in zip(coded, found, strict=True))
+        return bound_planes(self.shrinkage(luma, energy, gain, strength), chroma)
 
 
-def finish(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frame (B, 3, H, W), not clamped, luma and chroma of a picture as synthesis gives it."""
-    luma, chroma = (bound(x, -0.5, 0.5) for x in (luma, chroma))
-    return rgb_from_luma(luma, chroma), luma, F.pixel_shuffle(chroma, BLOCK // 2)
+def bound_planes(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the samples of a picture in [-0.5, 0.5]."""
+    return bound(luma, -0.5, 0.5), bound(chroma, -0.5, 0.5)
 
 
 @dataclass
@@ -231,7 +257,7 @@ class IntraModel(nn.Module):
         coded = self.latent(y.float(), rounding=rounding, skip_level=skip_level)
         y_hat = coded.y_hat * self.decode_gain(quality)
         bias, thresholds = self.decode_bias(quality), self.thresholds(quality)
-        decoded, _, _ = finish(*self.synthesis(y_hat, bias, *thresholds))
+        decoded = rgb_from_planes(*self.synthesis(y_hat, bias, *thresholds))
         return Result(decoded if self.training else decoded.clamp(0.0, 1.0), None, coded)
 
 
@@ -326,9 +352,9 @@ class InterModel(nn.Module):
         with torch.autocast(frame.device.type, enabled=False):
             y_hat = coded.y_hat * self.decode_gain(quality)
             strength = self.strength(self.strength.of_vectors(moves), coded.y_hat.detach())
-            picture = self.synthesis(y_hat, moved, strength, *self.thresholds(quality))
-        decoded, y_plane, c_plane = finish(*picture)
-        following = Reference(y_plane, c_plane, motion.y_hat, motion.symbols, coded.y_hat)
+            luma, chroma = self.synthesis(y_hat, moved, strength, *self.thresholds(quality))
+        decoded = rgb_from_planes(luma, chroma)
+        following = Reference(luma, chroma, motion.y_hat, motion.symbols, coded.y_hat)
         return Result(
             decoded if self.training else decoded.clamp(0.0, 1.0), following, coded, motion
         )

@@ -33,10 +33,9 @@ from nvc_models.swift.codec import (
     InterModel,
     IntraModel,
     Swift,
-    finish,
 )
 from nvc_models.swift.config import ALIGNMENT
-from nvc_models.swift.planes import CHANNELS, planes_from_rgb
+from nvc_models.swift.planes import CHANNELS, planes_from_rgb, rgb_from_planes
 from nvc_models.swift.vector_graphs import (
     BEFORE,
     DecodedVectors,
@@ -59,15 +58,23 @@ class _IntraAnalysis(nn.Module):
 
 
 class _IntraSynthesis(nn.Module):
-    """Symbols -> frame, and its luma and chroma."""
+    """Symbols -> luma and chroma."""
 
     def __init__(self, model: IntraModel) -> None:
         super().__init__()
         self.synthesis, self.decoded = model.synthesis, Decoded(model.latent)
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         y, (gain, bias, *thresholds) = self.decoded(tensors)
-        return finish(*self.synthesis(y * gain, bias, *thresholds))
+        planes: tuple[Tensor, Tensor] = self.synthesis(y * gain, bias, *thresholds)
+        return planes
+
+
+class _Picture(nn.Module):
+    """Luma and chroma -> frame."""
+
+    def forward(self, luma: Tensor, chroma: Tensor) -> Tensor:
+        return rgb_from_planes(luma, chroma)
 
 
 class _Reference(nn.Module):
@@ -120,7 +127,7 @@ class _InterAnalysis(nn.Module):
 
 
 class _InterSynthesis(nn.Module):
-    """Symbols, moved blocks and their filter strength -> frame, and its luma and chroma."""
+    """Symbols, moved blocks and their filter strength -> luma and chroma."""
 
     def __init__(self, model: InterModel) -> None:
         super().__init__()
@@ -134,10 +141,13 @@ class _InterSynthesis(nn.Module):
         shrink_energy: Tensor,
         shrink_gain: Tensor,
         *parts: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         symbols = torch.cat(parts, 1)
         strength = self.strength(moved_strength, symbols)
-        return finish(*self.synthesis(symbols * gain, moved, strength, shrink_energy, shrink_gain))
+        planes: tuple[Tensor, Tensor] = self.synthesis(
+            symbols * gain, moved, strength, shrink_energy, shrink_gain
+        )
+        return planes
 
 
 def graphs_from_model(codec: Swift) -> CodecGraphs:
@@ -165,8 +175,9 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
                 *decoded_from("intra", intra.latent),
                 *("intra_decode_gain", "intra_decode_bias", *_threshold_names("intra")),
             ],
-            ["decoded", *planes],
+            planes,
         ),
+        CodecGraph("picture", _Picture(), planes, ["decoded"]),
         CodecGraph("reference", _Reference(), ["exact_frame"], planes),
         CodecGraph(
             "motion_analysis",
@@ -199,7 +210,7 @@ def graphs_from_model(codec: Swift) -> CodecGraphs:
                 *("moved", "moved_strength", "inter_decode_gain", *_threshold_names("inter")),
                 *part_names("inter", inter.latent),
             ],
-            ["decoded", *planes],
+            planes,
         ),
     ]
     return CodecGraphs(
@@ -269,8 +280,10 @@ def _programs(inter: InterModel) -> dict[str, Any]:
                 {"run": "intra_analysis", "side": "encode"},
                 *latent_steps("intra", "intra_prior", "hyper", "intra", "intra"),
                 {"run": "intra_synthesis"},
+                {"run": "picture", "side": "show"},
             ],
             "output": "decoded",
+            "planes": {"luma": "luma", "chroma": "chroma"},
             "carry": planes | nothing,
         },
         "inter": {
@@ -281,8 +294,10 @@ def _programs(inter: InterModel) -> dict[str, Any]:
                 {"run": "inter_analysis", "side": "encode"},
                 *ordered_steps("inter", inter.latent, "hyper", "inter"),
                 {"run": "inter_synthesis"},
+                {"run": "picture", "side": "show"},
             ],
             "output": "decoded",
+            "planes": {"luma": "luma", "chroma": "chroma"},
             "carry": planes | vectors | symbols,
         },
         "sync": {"steps": [{"run": "reference"}], "carry": planes | nothing},

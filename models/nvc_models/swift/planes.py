@@ -24,7 +24,7 @@ GREEN = 1.0 - RED - BLUE
 
 DOWN_ROWS = (-1 / 4, 3 / 4, 3 / 4, -1 / 4)
 DOWN_COLUMNS = (-1 / 8, 1 / 4, 3 / 4, 1 / 4, -1 / 8)
-"""Low-pass filters that give back what :func:`rgb_from_luma` interpolated."""
+"""Low-pass filters that give back what :func:`rgb_from_planes` interpolates."""
 
 
 def _downsampling() -> Tensor:
@@ -77,19 +77,19 @@ def planes_from_rgb(frame: Tensor) -> tuple[Tensor, Tensor]:
     return y - 0.5, chroma
 
 
-def rgb_from_luma(y: Tensor, c: Tensor) -> Tensor:
-    """RGB frames (B, 3, H, W), not clamped, of luma (B, 1, H, W) and chroma in blocks.
+def rgb_from_planes(y: Tensor, c: Tensor) -> Tensor:
+    """RGB frames (B, 3, H, W), not clamped; the inverse of :func:`planes_from_rgb`.
 
-    Chroma, (B, 32, H/8, W/8), is interpolated linearly, block by block, from its samples in the
-    block and those of the blocks above, below and to the right that touch it; at the edges of the
-    picture they repeat.
+    Chroma is interpolated linearly, block by block, from its samples in the block and those of the
+    blocks above, below and to the right that touch it; at the edges of the picture they repeat.
     """
     side = BLOCK // 2
-    top = torch.cat((c[:, :side], c[:, CHROMA : CHROMA + side]), 1)
-    bottom = torch.cat((c[:, CHROMA - side : CHROMA], c[:, -side:]), 1)
+    blocks = F.pixel_unshuffle(c, side)
+    top = torch.cat((blocks[:, :side], blocks[:, CHROMA : CHROMA + side]), 1)
+    bottom = torch.cat((blocks[:, CHROMA - side : CHROMA], blocks[:, -side:]), 1)
     above = torch.cat((top[:, :, :1], bottom[:, :, :-1]), 2)
     below = torch.cat((top[:, :, 1:], bottom[:, :, -1:]), 2)
-    lines = torch.cat((c, above, below), 1)
+    lines = torch.cat((blocks, above, below), 1)
     first, last = lines[:, ::side], lines[:, side - 1 :: side]
     right = torch.cat((first[..., 1:], last[..., -1:]), 3)
     with torch.autocast(c.device.type, enabled=False):
@@ -98,16 +98,12 @@ def rgb_from_luma(y: Tensor, c: Tensor) -> Tensor:
     return F.pixel_shuffle(colour, BLOCK) + (y + 0.5)
 
 
-def rgb_from_planes(y: Tensor, c: Tensor) -> Tensor:
-    """RGB frames (B, 3, H, W), not clamped; the inverse of :func:`planes_from_rgb`."""
-    return rgb_from_luma(y, F.pixel_unshuffle(c, BLOCK // 2))
-
-
 def blocks_from_planes(y: Tensor, c: Tensor) -> Tensor:
     """Blocks (B, 96, H/8, W/8) of luma (B, 1, H, W) and chroma (B, 2, H/2, W/2)."""
     return torch.cat((F.pixel_unshuffle(y, BLOCK), F.pixel_unshuffle(c, BLOCK // 2)), 1)
 
 
-def luma_from_blocks(blocks: Tensor) -> Tensor:
-    """Luma (B, 1, H, W) of blocks (B, 96, H/8, W/8)."""
-    return F.pixel_shuffle(blocks[:, :LUMA], BLOCK)
+def planes_from_blocks(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma (B, 1, H, W) and chroma (B, 2, H/2, W/2) of blocks (B, 96, H/8, W/8)."""
+    chroma = F.pixel_shuffle(blocks[:, LUMA:], BLOCK // 2)
+    return F.pixel_shuffle(blocks[:, :LUMA], BLOCK), chroma

@@ -16,6 +16,7 @@ from nvc_runtime.bundle.program import (
     FRAME,
     GIVEN_FRAMES,
     GraphSpec,
+    PlaneNames,
     Program,
     ProgramName,
     TensorSpec,
@@ -285,7 +286,8 @@ def _parse_program(
 ) -> Program:
     data = _object(value, f"program {name}")
     expected = {"steps", "carry"} if name == "sync" else {"steps", "carry", "output"}
-    _check_fields(data, expected, f"program {name}")
+    optional = {"planes"} & set(data) if name != "sync" else set[str]()
+    _check_fields(data, expected | optional, f"program {name}")
     steps, carry = data.get("steps"), _object(data.get("carry"), f"program {name}, carry")
     output = data.get("output")
     if not isinstance(steps, list) or not isinstance(output, str | None):
@@ -302,9 +304,19 @@ def _parse_program(
         tuple(parse_step(s, f"program {name}, step {i + 1}") for i, s in enumerate(steps)),
         output,
         sources,
+        _parse_planes(data["planes"], f"program {name}, planes") if optional else None,
     )
     check_program(program, tensors, graphs)
     return program
+
+
+def _parse_planes(value: Any, where: str) -> PlaneNames:
+    data = _object(value, where)
+    _check_fields(data, {"luma", "chroma"}, where)
+    luma, chroma = data["luma"], data["chroma"]
+    if not isinstance(luma, str) or not isinstance(chroma, str):
+        raise BundleError(f"{where}: expected names of two tensors")
+    return PlaneNames(luma, chroma)
 
 
 def _parse_tables(value: Any, programs: tuple[Program, ...]) -> tuple[str, ...]:

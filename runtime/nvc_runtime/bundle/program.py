@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nvc_errors import BundleError
 
@@ -50,12 +50,21 @@ class GraphSpec:
     outputs: tuple[str, ...]
 
 
+Side = Literal["both", "encode", "show"]
+"""Who runs a graph: both directions, only an encoder, or whoever wants the frame in RGB."""
+
+
 @dataclass(frozen=True)
 class RunStep:
-    """Run a graph, in both directions or only while encoding."""
+    """Run a graph."""
 
     graph: str
-    encode_only: bool
+    side: Side = "both"
+
+    @property
+    def encode_only(self) -> bool:
+        """Whether a decoder never runs it."""
+        return self.side == "encode"
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,14 @@ class CodeStep:
         return self.index is not None
 
 
+@dataclass(frozen=True)
+class PlaneNames:
+    """Luma (1 channel, stride 1) and chroma (2 channels, stride 2) of a reconstruction."""
+
+    luma: str
+    chroma: str
+
+
 ProgramName = Literal["intra", "inter", "sync"]
 
 
@@ -80,13 +97,15 @@ ProgramName = Literal["intra", "inter", "sync"]
 class Program:
     """Steps, the reconstruction, and what the next frame finds (None: zeros).
 
-    ``output`` is None in a sync program, which only rebuilds what is carried.
+    ``output`` is None in a sync program, which only rebuilds what is carried. ``planes``: the
+    reconstruction as Y'CbCr, where a codec has it.
     """
 
     name: ProgramName
     steps: tuple[RunStep | CodeStep, ...]
     output: str | None
     carry: Mapping[str, str | None]
+    planes: PlaneNames | None = None
 
     @property
     def scale_steps(self) -> tuple[CodeStep, ...]:
@@ -101,9 +120,9 @@ def parse_step(data: Any, where: str) -> RunStep | CodeStep:
     if "run" in data:
         _only_keys(data, {"run", "side"}, where)
         side = data.get("side", "both")
-        if side not in ("both", "encode"):
-            raise BundleError(f"{where}: side is {side!r}, expected 'both' or 'encode'")
-        return RunStep(_text(data, "run", where), side == "encode")
+        if side not in get_args(Side):
+            raise BundleError(f"{where}: side is {side!r}, expected 'both', 'encode' or 'show'")
+        return RunStep(_text(data, "run", where), side)
     _only_keys(data, {"code", "section", "prior", "tables", "index"}, where)
     prior = data.get("prior")
     if prior not in ("factorized", "scale"):
@@ -133,7 +152,7 @@ def check_program(
         program.name
     ]
     both = vectors | given
-    encoder = both | {FRAME}
+    encoder, shown = both | {FRAME}, set[str]()
     if len(program.scale_steps) > MAX_SCALE_STEPS:
         raise BundleError(
             f"program {program.name}: {len(program.scale_steps)} coding steps with a scale prior, "
@@ -141,7 +160,7 @@ def check_program(
         )
     for number, step in enumerate(program.steps):
         where = f"program {program.name}, step {number + 1}"
-        if program.name == "sync" and (isinstance(step, CodeStep) or step.encode_only):
+        if program.name == "sync" and (isinstance(step, CodeStep) or step.side != "both"):
             raise BundleError(f"{where}: a sync program only runs graphs, on both sides")
         if isinstance(step, CodeStep):
             _check_code_step(step, tensors, both, encoder, where)
@@ -154,12 +173,15 @@ def check_program(
         missing = [name for name in graph.inputs if name not in available]
         if missing:
             raise BundleError(f"{where}: graph {graph.name!r} reads {missing} before they exist")
-        replaced = sorted(both & set(graph.outputs)) if step.encode_only else []
+        replaced = sorted(both & set(graph.outputs)) if step.side != "both" else []
         if replaced:
             raise BundleError(
-                f"{where}: graph {graph.name!r} replaces {replaced} while encoding only, which a "
+                f"{where}: graph {graph.name!r} replaces {replaced} on one side only, which a "
                 "decoder could not follow"
             )
+        if step.side == "show":
+            shown.update(graph.outputs)
+            continue
         encoder.update(graph.outputs)
         if not step.encode_only:
             both.update(graph.outputs)
@@ -174,13 +196,28 @@ def check_program(
         return
     if (
         program.output is None
-        or program.output not in both
+        or program.output not in both | shown
         or tensors[program.output] != TensorSpec(3, 1)
     ):
         raise BundleError(
             f"program {program.name}: output {program.output!r} is no tensor of 3 channels at "
             "stride 1 that a decoder has"
         )
+    _check_planes(program, tensors, both)
+
+
+def _check_planes(program: Program, tensors: Mapping[str, TensorSpec], both: set[str]) -> None:
+    if program.planes is None:
+        return
+    for name, spec in (
+        (program.planes.luma, TensorSpec(1, 1)),
+        (program.planes.chroma, TensorSpec(2, 2)),
+    ):
+        if name not in both or tensors[name] != spec:
+            raise BundleError(
+                f"program {program.name}: planes name {name!r}, which is no tensor of "
+                f"{spec.channels} channels at stride {spec.stride} that a decoder has"
+            )
 
 
 def _check_code_step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -15,7 +15,8 @@ from nvc_engines import Engine
 from nvc_errors import BundleError, CalibrationError, DamagedInputError, StreamError, UsageError
 from nvc_runtime.bundle import Bundle, CodeStep, find_bundle
 from nvc_runtime.codec.elapsed import Elapsed
-from nvc_runtime.codec.interpreter import Carried, Interpreter
+from nvc_runtime.codec.interpreter import Carried, Interpreter, Reconstruction
+from nvc_runtime.codec.planes import converter_for
 from nvc_runtime.codec.reports import DecodeReport, SymbolsDigest
 from nvc_runtime.codec.samples import (
     SAMPLE_LEVELS,
@@ -27,28 +28,51 @@ from nvc_runtime.codec.samples import (
 )
 from nvc_runtime.codec.symbols import CodingRules, CodingTables, SymbolCoder, SymbolReader
 from nvc_runtime.stream import FrameKind, FramePacket, StreamReader, read_index
-from nvc_runtime.video import VideoInfo
+from nvc_runtime.video import Planes, VideoInfo
+from nvc_runtime.video.yuv import YuvConverter
 
 CHECK_SIZE = 4
 """Bytes of the CRC-32 at the start of a pixel section."""
 
 
 class DecodedFrame:
-    """One decoded frame; ``digest`` covers its levels and symbols (u32)."""
+    """One decoded frame; ``digest`` covers its levels and symbols (u32).
+
+    Samples are worked out when first asked for, by the thread that asks.
+    """
 
     def __init__(
-        self, number: int, kind: FrameKind, digest: int, rgb: Frame | Callable[[], Frame]
+        self,
+        packet: FramePacket,
+        info: VideoInfo,
+        *,
+        rgb: Callable[[], Frame] | None = None,
+        yuv: Callable[[], Planes] | None = None,
     ) -> None:
-        """Keep what is known of the frame; ``rgb`` may be a function that makes it."""
-        self.number, self.kind, self.digest = number, kind, digest
-        self._rgb = rgb
+        """Keep what is known of the frame, and a function that makes one kind of its samples."""
+        self.number, self.kind, self.digest = packet.frame_number, packet.kind, packet.digest
+        self._info, self._make_rgb, self._make_yuv = info, rgb, yuv
 
-    @property
+    @cached_property
     def rgb(self) -> Frame:
-        """The samples, uint8 (H, W, 3); rounded when first asked for, by the thread that asks."""
-        if callable(self._rgb):
-            self._rgb = self._rgb()
-        return self._rgb
+        """The samples, uint8 (H, W, 3)."""
+        if self._make_rgb is not None:
+            return self._make_rgb()
+        return self._converter().rgb_from_yuv(self.yuv)
+
+    @cached_property
+    def yuv(self) -> Planes:
+        """The samples as Y, U and V of the video, uint8.
+
+        Raises ``VideoError`` if no conversion is known for the video's matrix.
+        """
+        if self._make_yuv is not None:
+            return self._make_yuv()
+        return self._converter().yuv_from_rgb(self.rgb)
+
+    def _converter(self) -> YuvConverter:
+        info = self._info
+        return YuvConverter(info.width, info.height, info.chroma, info.color)
 
 
 class DecoderTap(Protocol):
@@ -149,19 +173,28 @@ class Decoder:
             self.elapsed,
         )
         self._tables = CodingTables(self.bundle)
+        self._planes = converter_for(self.info)
         self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
         self._carried: Carried | None = None
 
     def __iter__(self) -> Iterator[DecodedFrame]:
-        """Decode and yield frames in order; a further iteration goes on where the last ended."""
+        """Yield frames whose ``rgb`` is the codec's own; see :meth:`frames`."""
+        return self.frames()
+
+    def frames(self, *, yuv: bool = False) -> Iterator[DecodedFrame]:
+        """Decode and yield frames in order; a further iteration goes on where the last ended.
+
+        ``yuv``: whether it is their ``yuv`` that will be asked for, which is faster then where the
+        codec has planes like those of the video. The other is converted from it, rounded twice.
+        """
         while self._limit is None or self._delivered < self._limit:
             with self.elapsed.measure("io"):
                 packet = self._reader.read()
             if packet is None:
                 break
-            frame = self._decode(packet)
+            frame = self._decode(packet, yuv=yuv)
             if packet.frame_number >= self._start:
                 self._digest.add(frame.digest)
                 self._delivered += 1
@@ -182,7 +215,7 @@ class Decoder:
             damage=list(self._reader.damage),
         )
 
-    def _decode(self, packet: FramePacket) -> DecodedFrame:
+    def _decode(self, packet: FramePacket, *, yuv: bool) -> DecodedFrame:
         manifest = self.bundle.manifest
         self._check_quality(packet)
         program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
@@ -202,20 +235,29 @@ class Decoder:
                 f"frame {packet.frame_number} refers to one that could not be decoded; go on at "
                 "the next intra frame"
             )
-        output, carried = self._interpreter.run(program, coder, packet.quality, carried or {})
+        coded = self._interpreter.run(program, coder, packet.quality, carried or {})
         reader.finish()
-        size = (self.header.height, self.header.width)
+        as_planes = yuv and coded.has_planes and packet.pixels is None and self._tap is None
+        if as_planes and self._planes is not None:
+            self._carried = coded.carried
+            make_yuv = partial(self._planes.convert, *coded.planes())
+            return DecodedFrame(packet, self.info, yuv=make_yuv)
+        return self._decode_rgb(packet, coded)
+
+    def _decode_rgb(self, packet: FramePacket, coded: Reconstruction) -> DecodedFrame:
+        output, size = coded.rgb(), (self.header.height, self.header.width)
         if self._tap is not None:
             self._tap.samples(packet.frame_number, sample_index(output, *size))
-        rgb: Frame | Callable[[], Frame] = partial(frame_from_output, output, *size)
-        if packet.pixels is not None:
-            index = sample_index(output, *size)
-            rgb = self._exact_samples(index, packet.frame_number, packet.pixels)
-            if packet.sync and manifest.sync is not None:
-                exact = input_from_frame(rgb, self._interpreter.padded)
-                carried = self._interpreter.synchronize(manifest.sync, exact)
-        self._carried = carried
-        return DecodedFrame(packet.frame_number, packet.kind, packet.digest, rgb)
+        self._carried = coded.carried
+        if packet.pixels is None:
+            make_rgb = partial(frame_from_output, output, *size)
+            return DecodedFrame(packet, self.info, rgb=make_rgb)
+        exact = self._exact_samples(sample_index(output, *size), packet.frame_number, packet.pixels)
+        sync = self.bundle.manifest.sync
+        if packet.sync and sync is not None:
+            samples = input_from_frame(exact, self._interpreter.padded)
+            self._carried = self._interpreter.synchronize(sync, samples)
+        return DecodedFrame(packet, self.info, rgb=lambda: exact)
 
     def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:
         """Round samples as the encoder did, with the help of the packet's pixel section."""

@@ -237,13 +237,14 @@ class _Session:
         manifest = self.encoder.bundle.manifest
         kind = FrameKind.INTRA if intra else FrameKind.INTER
         coder = SymbolWriter(self.tables, kind, self.rules, self.elapsed)
-        output, carried = self.interpreter.run(
+        coded = self.interpreter.run(
             manifest.intra if intra else manifest.inter,
             coder,
             quality,
             self.carried,
             input_from_frame(frame, self.interpreter.padded),
         )
+        output, carried = coded.rgb(), coded.carried
         interval, since_intra = self.header.sync_interval, 0 if intra else self.since_intra + 1
         sync = bool(interval and since_intra and since_intra % interval == 0)
         size = (self.info.height, self.info.width)

@@ -18,6 +18,42 @@ Carried = Mapping[str, Tensor]
 """What the next inter frame finds, by tensor name; belongs to the engine."""
 
 
+class Reconstruction:
+    """A coded frame on its engine; what is asked for is worked out and fetched then.
+
+    Attributes:
+        carried: what the next inter frame finds.
+        has_planes: whether :meth:`planes` can be called.
+
+    """
+
+    def __init__(
+        self, interpreter: Interpreter, program: Program, quality: int, tensors: dict[str, Tensor]
+    ) -> None:
+        self._interpreter, self._program = interpreter, program
+        self._quality, self._tensors = quality, tensors
+        self.carried: Carried = interpreter.carry(program, tensors)
+        self.has_planes = program.planes is not None
+
+    def rgb(self) -> NDArray[np.float32]:
+        """RGB, float32 (1, 3, H', W'), 0 black and 1 white; may lie beyond."""
+        if self._program.output is None:
+            raise ValueError(f"program {self._program.name} has no output")
+        self._interpreter.show(self._program, self._quality, self._tensors)
+        return self._fetch(self._program.output)
+
+    def planes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Luma (1, 1, H', W') and chroma (1, 2, H'/2, W'/2), float32, see ``docs/bundle.md``."""
+        names = self._program.planes
+        if names is None:
+            raise ValueError(f"program {self._program.name} has no planes")
+        return self._fetch(names.luma), self._fetch(names.chroma)
+
+    def _fetch(self, name: str) -> NDArray[np.float32]:
+        with self._interpreter.elapsed.measure("transform"):
+            return self._interpreter.download(name, self._tensors)
+
+
 class Interpreter:
     """A bundle on an engine, for one padded frame size.
 
@@ -29,7 +65,7 @@ class Interpreter:
         self, bundle: Bundle, engine: Engine, padded: tuple[int, int], elapsed: Elapsed
     ) -> None:
         self.bundle, self.engine, self.padded = bundle, engine, padded
-        self._elapsed = elapsed
+        self.elapsed = elapsed
         self._graphs: dict[str, Graph] = {}
         self._vectors: dict[tuple[str, int], Tensor] = {}
 
@@ -40,24 +76,17 @@ class Interpreter:
         quality: int,
         carried: Carried,
         frame: NDArray[np.float32] | None = None,
-    ) -> tuple[NDArray[np.float32], Carried]:
-        """Code one frame; return the reconstruction (1, 3, H', W') and what to carry.
-
-        ``frame`` is the source, float32 (1, 3, H', W'), when encoding.
-        """
+    ) -> Reconstruction:
+        """Code one frame; ``frame`` is the source, float32 (1, 3, H', W'), when encoding."""
         tensors: dict[str, Tensor] = dict(carried) if program.name == "inter" else {}
         if frame is not None:
             tensors[FRAME] = self.engine.upload(frame)
         for step in program.steps:
             if isinstance(step, CodeStep):
                 self._code(step, coder, tensors)
-            elif frame is not None or not step.encode_only:
+            elif step.side == "both" or (step.side == "encode" and frame is not None):
                 self._run_graph(step, quality, tensors)
-        if program.output is None:
-            raise ValueError(f"program {program.name} has no output")
-        with self._elapsed.measure("transform"):
-            output = self._download(program.output, tensors)
-        return output, self._carry(program, tensors)
+        return Reconstruction(self, program, quality, tensors)
 
     def synchronize(self, program: Program, exact: NDArray[np.float32]) -> Carried:
         """Rebuild what is carried from the exact frame, float32 (1, 3, H', W') in [0, 1]."""
@@ -65,17 +94,24 @@ class Interpreter:
         for step in program.steps:
             if isinstance(step, RunStep):
                 self._run_graph(step, 0, tensors)
-        return self._carry(program, tensors)
+        return self.carry(program, tensors)
 
-    def _carry(self, program: Program, tensors: Mapping[str, Tensor]) -> Carried:
-        with self._elapsed.measure("transform"):
+    def show(self, program: Program, quality: int, tensors: dict[str, Tensor]) -> None:
+        """Run what a program's output takes beyond coding."""
+        for step in program.steps:
+            if isinstance(step, RunStep) and step.side == "show":
+                self._run_graph(step, quality, tensors)
+
+    def carry(self, program: Program, tensors: Mapping[str, Tensor]) -> Carried:
+        """Name what the next inter frame finds as its program does."""
+        with self.elapsed.measure("transform"):
             return {
                 target: self._zeros(target) if source is None else tensors[source]
                 for target, source in program.carry.items()
             }
 
     def _run_graph(self, step: RunStep, quality: int, tensors: dict[str, Tensor]) -> None:
-        with self._elapsed.measure("transform"):
+        with self.elapsed.measure("transform"):
             graph = self._graphs.get(step.graph) or self._load(step.graph)
             spec = self.bundle.manifest.graphs[step.graph]
             inputs = {
@@ -88,15 +124,15 @@ class Interpreter:
             self.engine.synchronize()
 
     def _code(self, step: CodeStep, coder: SymbolCoder, tensors: dict[str, Tensor]) -> None:
-        with self._elapsed.measure("transform"):
-            index = None if step.index is None else self._download(step.index, tensors)[0]
-            symbols = self._download(step.tensor, tensors)[0] if coder.needs_symbols else None
+        with self.elapsed.measure("transform"):
+            index = None if step.index is None else self.download(step.index, tensors)[0]
+            symbols = self.download(step.tensor, tensors)[0] if coder.needs_symbols else None
         _, channels, height, width = self._shape(step.tensor)
         coded = coder.code(step, index, symbols, (channels, height, width))
-        with self._elapsed.measure("transform"):
+        with self.elapsed.measure("transform"):
             tensors[step.tensor] = self.engine.upload(coded[None])
 
-    def _download(self, name: str, tensors: Mapping[str, Tensor]) -> NDArray[np.float32]:
+    def download(self, name: str, tensors: Mapping[str, Tensor]) -> NDArray[np.float32]:
         """Fetch a tensor; raise :class:`EngineError` for another shape and for NaN or infinity."""
         array = self.engine.download(tensors[name])
         engine = self.engine.info.spec

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from nvc_runtime.video.info import Frame
+from nvc_runtime.video.info import Frame, VideoInfo
 from nvc_runtime.video.writer import FrameWriter
+from nvc_runtime.video.yuv import MATRIX_WEIGHTS, Planes
 
 
 class NullWriter(FrameWriter):
     """Checks frames and forgets them."""
 
+    def __init__(self, info: VideoInfo) -> None:
+        super().__init__(info)
+        self.takes_yuv = info.color.matrix in MATRIX_WEIGHTS
+
     def _write(self, frame: Frame) -> None:
+        pass
+
+    def _write_yuv(self, planes: Planes) -> None:
         pass
 
     def _commit(self) -> None:

@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 
 from nvc_errors import UsageError
-from nvc_runtime.video.info import Frame, VideoInfo
+from nvc_runtime.video.info import Frame, VideoInfo, plane_shapes
+from nvc_runtime.video.yuv import Planes
 
 
 class FrameWriter(ABC):
@@ -21,10 +22,13 @@ class FrameWriter(ABC):
 
     Attributes:
         info: the video.
+        takes_yuv: whether :meth:`write_yuv` can be called; it saves a conversion.
         notes: what the output does differently from ``info``, one line each, for people.
         frame_count: frames written so far.
 
     """
+
+    takes_yuv = False
 
     def __init__(self, info: VideoInfo, notes: tuple[str, ...] = ()) -> None:
         self.info = info
@@ -41,13 +45,29 @@ class FrameWriter(ABC):
             OutputError: the output cannot be written.
 
         """
-        if not self._open:
-            raise UsageError("the writer is closed; open another")
+        self._check_open()
         if frame.dtype != np.uint8 or frame.shape != self.info.shape:
             raise ValueError(
                 f"frame: found {frame.dtype} {frame.shape}, expected uint8 {self.info.shape}"
             )
         self._write(frame)
+        self.frame_count += 1
+
+    def write_yuv(self, planes: Planes) -> None:
+        """Append a frame given as the Y, U and V planes of the video. They are not kept.
+
+        Raises:
+            ValueError: the arrays are not such planes, or the writer wants RGB.
+            UsageError: the writer is closed.
+            OutputError: the output cannot be written.
+
+        """
+        self._check_open()
+        found, info = [plane.shape for plane in planes], self.info
+        expected = list(plane_shapes(info.width, info.height, info.chroma))
+        if found != expected or any(plane.dtype != np.uint8 for plane in planes):
+            raise ValueError(f"planes: found {found}, expected {expected}, uint8")
+        self._write_yuv(planes)
         self.frame_count += 1
 
     def close(self) -> None:
@@ -85,6 +105,14 @@ class FrameWriter(ABC):
             self.close()
         else:
             self.abort()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UsageError("the writer is closed; open another")
+
+    def _write_yuv(self, _planes: Planes) -> None:
+        """Append checked planes; of writers that take them."""
+        raise ValueError(f"{type(self).__name__} takes RGB")
 
     @abstractmethod
     def _write(self, frame: Frame) -> None:

@@ -34,7 +34,7 @@ _TO_YUV_LOG2 = 22
 _STRIP_SAMPLES = 1 << 16
 """Luma samples converted at a time, so that the intermediates stay in the CPU's cache."""
 
-_WEIGHTS = {
+MATRIX_WEIGHTS = {
     1: (Fraction(2126, 10000), Fraction(722, 10000)),
     5: (Fraction(299, 1000), Fraction(114, 1000)),
     6: (Fraction(299, 1000), Fraction(114, 1000)),
@@ -82,13 +82,13 @@ class Coefficients:
             VideoError: no conversion is known for the matrix.
 
         """
-        if color.matrix not in _WEIGHTS:
+        if color.matrix not in MATRIX_WEIGHTS:
             raise VideoError(
                 f"colour matrix: found H.273 code {color.matrix}, expected 1 (BT.709), 5 or 6 "
                 "(BT.601) or 9 (BT.2020 non-constant luminance); convert the video, for instance "
                 "with `ffmpeg -vf scale=out_color_matrix=bt709`"
             )
-        red, blue = _WEIGHTS[color.matrix]
+        red, blue = MATRIX_WEIGHTS[color.matrix]
         green = 1 - red - blue
         luma_span = 1 if color.full_range else Fraction(219, 255)
         chroma_span = 1 if color.full_range else Fraction(224, 255)

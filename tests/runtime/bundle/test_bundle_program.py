@@ -21,9 +21,9 @@ def parse(manifest: Json) -> Manifest:
 
 def test_steps_are_read_in_order() -> None:
     program = parse(block_manifest()).intra
-    assert program.steps[0] == RunStep("intra_analysis", encode_only=True)
+    assert program.steps[0] == RunStep("intra_analysis", "encode")
     assert program.steps[1] == CodeStep("z", "hyper", "z", None)
-    assert program.steps[2] == RunStep("intra_prior", encode_only=False)
+    assert program.steps[2] == RunStep("intra_prior")
     assert program.steps[4] == CodeStep("part_0", "intra", "scale", "index_0")
     assert not program.steps[1].has_scale_prior
 
