@@ -63,6 +63,8 @@ class FrameWriter(ABC):
 
         """
         self._check_open()
+        if not self.takes_yuv:
+            raise ValueError(f"{type(self).__name__} takes RGB")
         found, info = [plane.shape for plane in planes], self.info
         expected = list(plane_shapes(info.width, info.height, info.chroma))
         if found != expected or any(plane.dtype != np.uint8 for plane in planes):
@@ -111,8 +113,8 @@ class FrameWriter(ABC):
             raise UsageError("the writer is closed; open another")
 
     def _write_yuv(self, _planes: Planes) -> None:
-        """Append checked planes; of writers that take them."""
-        raise ValueError(f"{type(self).__name__} takes RGB")
+        """Append checked planes; writers that take them have it."""
+        raise NotImplementedError
 
     @abstractmethod
     def _write(self, frame: Frame) -> None:

@@ -11,6 +11,7 @@ from block_codec import block_manifest
 
 from nvc_errors import BundleError
 from nvc_runtime.bundle import CodeStep, Manifest, RunStep, parse_manifest
+from nvc_runtime.bundle.program import PlaneNames
 
 Json = dict[str, Any]
 
@@ -248,3 +249,101 @@ def test_inter_program_may_read_what_is_carried_and_intra_may_replace_it() -> No
     manifest = block_manifest()
     manifest["graphs"]["inter_synthesis"]["outputs"] += ["ref_feature"]
     assert parse(manifest).inter.output == "decoded"
+
+
+def manifest_with_planes() -> Json:
+    """Both programs compute luma and chroma, and from these what is shown."""
+    manifest = block_manifest()
+    manifest["tensors"] |= {
+        "luma": {"channels": 1, "stride": 1},
+        "chroma": {"channels": 2, "stride": 2},
+        "shown": {"channels": 3, "stride": 1},
+    }
+    graphs = manifest["graphs"]
+    file = graphs["rebuild"]["file"]
+    graphs["split"] = {"file": file, "inputs": ["decoded"], "outputs": ["luma", "chroma"]}
+    graphs["show"] = {"file": file, "inputs": ["luma", "chroma"], "outputs": ["shown"]}
+    for name in ("intra", "inter"):
+        program = manifest["programs"][name]
+        program["steps"] += [{"run": "split"}, {"run": "show", "side": "show"}]
+        program |= {"output": "shown", "planes": {"luma": "luma", "chroma": "chroma"}}
+    return manifest
+
+
+def test_planes_and_what_is_only_shown() -> None:
+    program = parse(manifest_with_planes()).inter
+    assert program.steps[-1] == RunStep("show", "show")
+    assert not program.steps[-1].encode_only
+    assert (program.output, program.planes) == ("shown", PlaneNames("luma", "chroma"))
+    assert parse(block_manifest()).inter.planes is None
+
+
+def what_is_shown_is_carried(manifest: Json) -> None:
+    for name in ("intra", "inter"):
+        manifest["programs"][name]["carry"]["ref_frame"] = "shown"
+
+
+def what_is_shown_is_read_while_coding(manifest: Json) -> None:
+    manifest["graphs"]["split"]["inputs"] = ["shown"]
+    steps = manifest["programs"]["intra"]["steps"]
+    steps[-2:] = steps[:-3:-1]
+
+
+def showing_replaces_what_is_coded_from(manifest: Json) -> None:
+    manifest["graphs"]["show"]["outputs"].append("luma")
+
+
+def showing_reads_the_source_frame(manifest: Json) -> None:
+    manifest["graphs"]["show"]["inputs"].append("frame")
+
+
+def planes_have_another_shape(manifest: Json) -> None:
+    manifest["programs"]["inter"]["planes"]["chroma"] = "luma"
+
+
+def planes_do_not_exist(manifest: Json) -> None:
+    manifest["programs"]["inter"]["steps"][-2:] = []
+
+
+def planes_are_only_shown(manifest: Json) -> None:
+    manifest["programs"]["intra"]["steps"][-2]["side"] = "show"
+
+
+def planes_lack_chroma(manifest: Json) -> None:
+    del manifest["programs"]["inter"]["planes"]["chroma"]
+
+
+def planes_are_no_names(manifest: Json) -> None:
+    manifest["programs"]["inter"]["planes"]["chroma"] = ["chroma"]
+
+
+def sync_program_shows(manifest: Json) -> None:
+    manifest["programs"]["sync"]["steps"][0]["side"] = "show"
+
+
+def sync_program_has_planes(manifest: Json) -> None:
+    manifest["programs"]["sync"]["planes"] = {"luma": "luma", "chroma": "chroma"}
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        what_is_shown_is_carried,
+        what_is_shown_is_read_while_coding,
+        showing_replaces_what_is_coded_from,
+        showing_reads_the_source_frame,
+        planes_have_another_shape,
+        planes_do_not_exist,
+        planes_are_only_shown,
+        planes_lack_chroma,
+        planes_are_no_names,
+        sync_program_shows,
+        sync_program_has_planes,
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_broken_planes_are_refused(break_it: Callable[[Json], None]) -> None:
+    manifest = manifest_with_planes()
+    break_it(manifest)
+    with pytest.raises(BundleError, match="program"):
+        parse(manifest)

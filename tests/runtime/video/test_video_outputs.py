@@ -18,6 +18,7 @@ from nvc_runtime.video import (
     open_reader,
     open_writer,
 )
+from nvc_runtime.video.yuv import YuvConverter
 
 FILES = ["a.y4m", "a.mp4", "a.mkv", "a/"]
 
@@ -232,3 +233,57 @@ def test_md5_prints_nothing_after_an_error(
     with pytest.raises(RuntimeError):
         write("md5", make_info(), [make_frame()], RuntimeError)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["a.y4m", "a.mp4"])
+def test_planes_give_the_same_file_as_the_frame_they_are_of(
+    tmp_path: Path, make_info: Any, make_frame: Any, name: str
+) -> None:
+    info, frame = make_info(), make_frame()
+    planes = YuvConverter(info.width, info.height, info.chroma, info.color).yuv_from_rgb(frame)
+    for folder in ("frame", "planes"):
+        (tmp_path / folder).mkdir()
+        with open_writer(tmp_path / folder / name, info) as writer:
+            assert writer.takes_yuv
+            if folder == "planes":
+                writer.write_yuv(planes)
+            else:
+                writer.write(frame)
+        assert writer.frame_count == 1
+        with pytest.raises(UsageError, match="closed"):
+            writer.write_yuv(planes)
+    assert (tmp_path / "planes" / name).read_bytes() == (tmp_path / "frame" / name).read_bytes()
+
+
+def test_wrong_planes_are_refused(tmp_path: Path, make_info: Any) -> None:
+    def planes(dtype: type, *sides: int) -> Any:
+        return tuple(np.zeros((side, side), dtype) for side in sides)
+
+    with open_writer(tmp_path / "a.y4m", make_info(32, 32)) as writer:
+        writer.write_yuv(planes(np.uint8, 32, 16, 16))
+        for wrong in (planes(np.uint8, 32, 32, 32), planes(np.float32, 32, 16, 16)):
+            with pytest.raises(ValueError, match="expected"):
+                writer.write_yuv(wrong)
+        assert writer.frame_count == 1
+
+
+def test_outputs_of_rgb_say_so(tmp_path: Path, make_info: Any) -> None:
+    planes = (np.zeros((32, 32), np.uint8), *np.zeros((2, 16, 16), np.uint8))
+    for output in (f"{tmp_path}/p/", "md5"):
+        with open_writer(output, make_info(32, 32)) as writer:
+            assert not writer.takes_yuv
+            with pytest.raises(ValueError, match="takes RGB"):
+                writer.write_yuv(planes)
+    with open_writer("null", make_info(32, 32, color=ColorSpace(8))) as writer:
+        assert not writer.takes_yuv
+    with open_writer("null", make_info(32, 32)) as writer:
+        writer.write_yuv(planes)
+        assert writer.frame_count == 1
+
+
+def test_an_odd_size_in_h264_takes_rgb(tmp_path: Path, make_info: Any) -> None:
+    with open_writer(tmp_path / "a.mp4", make_info(33, 47)) as writer:
+        assert not writer.takes_yuv
+        with pytest.raises(ValueError, match="takes RGB"):
+            writer.write_yuv((np.zeros((47, 33), np.uint8), *np.zeros((2, 24, 17), np.uint8)))
+        writer.write(np.zeros((47, 33, 3), np.uint8))
