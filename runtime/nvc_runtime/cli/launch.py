@@ -16,6 +16,7 @@ from nvc_runtime.cli.console import (
     is_broken_pipe,
     say,
 )
+from nvc_runtime.cli.standard_input import make_standard_input_interruptible
 
 # No `from __future__ import annotations`: typer could not evaluate those of nested functions.
 
@@ -79,6 +80,7 @@ def launch(run: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a tool with the process's arguments and exit."""
     escape_what_cannot_be_printed()
     signal.signal(signal.SIGTERM, _terminate)
+    make_standard_input_interruptible()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -144,6 +144,35 @@ def test_a_signal_leaves_nothing_behind(number: int, code: int, clip: Path, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("heard_interrupts")
+def test_a_signal_is_noticed_while_input_is_waited_for(clip: Path, tmp_path: Path) -> None:
+    """One that another thread takes does not end the system call that the main thread is in."""
+    start = """
+import signal, threading, time
+def interrupt():
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+from nvc_runtime.video.y4m_reader import Y4mReader
+read = Y4mReader._read_frame
+def read_and_interrupt(*arguments):
+    threading.Thread(target=interrupt, daemon=True).start()
+    return read(*arguments)
+Y4mReader._read_frame = read_and_interrupt
+"""
+    command = [sys.executable, "-c", start + START[1], "encode", "-i", "-", "--bundle", "block"]
+    with subprocess.Popen(
+        [*command, "-o", str(tmp_path / "a.nvc")], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdin is not None
+        running.stdin.write(clip.read_bytes()[:200])
+        running.stdin.flush()
+        try:
+            assert running.wait(30) == INTERRUPTED
+        finally:
+            running.kill()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bar_is_drawn_on_a_terminal(clip: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     arguments = ["encode", "-i", str(clip), "-o", str(tmp_path / "a.nvc"), "--bundle", "block"]
