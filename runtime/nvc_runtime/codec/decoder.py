@@ -237,10 +237,12 @@ class Decoder:
             )
         coded = self._interpreter.run(program, coder, packet.quality, carried or {})
         reader.finish()
-        as_planes = yuv and coded.has_planes and packet.pixels is None and self._tap is None
-        if as_planes and self._planes is not None:
-            self._carried = coded.carried
+        # Frames on the way to the first that is delivered take what is cheapest.
+        wants_yuv = yuv or packet.frame_number < self._start
+        is_plain = packet.pixels is None and self._tap is None
+        if wants_yuv and is_plain and coded.has_planes and self._planes is not None:
             make_yuv = partial(self._planes.convert, *coded.planes())
+            self._carried = coded.carried
             return DecodedFrame(packet, self.info, yuv=make_yuv)
         return self._decode_rgb(packet, coded)
 
