@@ -16,6 +16,7 @@ from nvc_engines import Engine
 from nvc_errors import VideoError
 from nvc_runtime.bundle import Bundle, open_bundle
 from nvc_runtime.codec import Decoder, DecoderTap, Encoder, EncoderSettings
+from nvc_runtime.codec.interpreter import Interpreter
 from nvc_runtime.codec.planes import PlaneConverter, converter_for
 from nvc_runtime.stream import ExactMode
 from nvc_runtime.video import ColorSpace, Planes, VideoInfo
@@ -119,6 +120,7 @@ def test_a_decoder_gives_planes_without_making_rgb(
     monkeypatch.setattr(Bundle, "graph", lambda self, name: run.append(name) or read(self, name))
     straight, again, same_digest = decoded(data, swift, reference_engine, yuv=True)
     assert same_digest == digest
+    assert swift.manifest.inter.planes is not None
     assert "inter_synthesis" in run
     assert "picture" not in run
     for planes, others in zip(straight, by_rgb, strict=True):
@@ -126,6 +128,18 @@ def test_a_decoder_gives_planes_without_making_rgb(
             assert np.abs(plane.astype(int) - other).mean() < 0.6
     for frame, other in zip(again, frames, strict=True):
         assert np.abs(frame.astype(int) - other).mean() < 1.5
+
+
+def test_frames_before_the_first_wanted_are_not_made_rgb(
+    swift: Bundle, reference_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = coded(swift, reference_engine, ExactMode.SYMBOLS)
+    _, frames, _ = decoded(data, swift, reference_engine, yuv=False)
+    shown, show = [], Interpreter.show
+    monkeypatch.setattr(Interpreter, "show", lambda *given: shown.append(given) or show(*given))
+    (frame,) = Decoder(io.BytesIO(data), reference_engine, bundle=swift, start=1, limit=1)
+    np.testing.assert_array_equal(frame.rgb, frames[1])
+    assert len(shown) == 1
 
 
 class Tap:
