@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
-from onnx import inliner
 
 from nvc_engines import GraphSource, Shape
 from nvc_errors import EngineError
 from nvc_export.complexity import BLOCKS, PROGRAMS, Convolution, GraphCost, ProgramCost
+from nvc_export.onnx_passes import fold_all_constants
 from nvc_export.operators import content_from_graph
 from nvc_runtime.bundle import Bundle, RunStep
 
@@ -59,7 +60,9 @@ def convolutions_of_graph(
     Raises ``EngineError`` as :func:`complexity_from_bundle` does.
     """
     content_from_graph(source)
-    model = inliner.inline_local_functions(onnx.load_from_string(source.onnx))
+    folded = ir.from_proto(onnx.load_from_string(source.onnx))
+    fold_all_constants(folded)
+    model = ir.to_proto(folded)
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in CONVOLUTIONS]
     shapes = _shapes(model, source.name, inputs, nodes)

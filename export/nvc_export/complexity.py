@@ -168,13 +168,14 @@ def _graph_cost(codec: CodecGraphs, graph: CodecGraph, *, decoder: bool) -> Grap
     """Run a graph on a square of blocks and record its convolutions."""
     found: list[Convolution] = []
 
-    def record(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def record(layer: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...]) -> None:
         assert isinstance(layer, nn.Conv2d)
-        macs_per_sample = layer.weight[0].numel() * layer.out_channels
         # Not parameters(): a fixed matrix has to be shipped and applied like any other.
         parameters = sum(t.numel() for t in (layer.weight, layer.bias) if t is not None)
-        samples = output.shape[2] * output.shape[3]
-        found.append(Convolution(id(layer), parameters, macs_per_sample * samples))
+        # Every number that comes out took one row of weights, however the numbers are arranged.
+        outputs = (output,) if isinstance(output, Tensor) else output
+        macs = layer.weight[0].numel() * sum(tensor[0].numel() for tensor in outputs)
+        found.append(Convolution(id(layer), parameters, macs))
 
     layers = [layer for layer in graph.module.modules() if isinstance(layer, nn.Conv2d)]
     handles = [layer.register_forward_hook(record) for layer in layers]

@@ -7,6 +7,7 @@ These are the same passes without it, and without rules for operators that codec
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -90,6 +91,18 @@ RULES: Final = (
 )
 ROUNDS: Final = 2
 """What folding leaves, rules may match, and the other way round."""
+
+
+def fold_all_constants(model: ir.Model) -> None:
+    """Work out, in place, whatever depends on constants alone, and store it as initializers."""
+    common.InlinePass()(model)
+    fold_constants(
+        model,
+        onnx_shape_inference=False,
+        input_size_limit=sys.maxsize,
+        output_size_limit=sys.maxsize,
+    )
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
 def simplify(model: ir.Model) -> None:
