@@ -15,9 +15,15 @@ from torch_program import carried, run_program
 from nvc_errors import UsageError
 from nvc_models.families import graphs_from_model
 from nvc_models.swift import InterModel, Reference, Swift, SwiftConfig, preset
+from nvc_models.swift.codec import InterTransform
 from nvc_models.swift.config import PRESETS, InterConfig
 from nvc_models.swift.initialize import initialize_inter, initialize_intra
-from nvc_models.swift.planes import CHANNELS, blocks_from_planes, planes_from_rgb
+from nvc_models.swift.planes import (
+    CHANNELS,
+    blocks_from_planes,
+    planes_from_blocks,
+    planes_from_rgb,
+)
 
 QUALITY = torch.tensor([40.0])
 BOTH = pytest.mark.parametrize("tiny", [TINY_SWIFT, TINY_SWIFT_M], ids=lambda config: config.name)
@@ -174,7 +180,7 @@ def test_all_coefficients_give_the_frame_back_each_in_its_channel() -> None:
     initialize_inter(model, frame, before)
     moved = torch.rand(1, CHANNELS, 8, 8) - 0.5
     y = model.analysis(frame, moved)
-    blocks = moved + F.pixel_shuffle(model.synthesis.transform(y), 2)
+    blocks = moved + blocks_from_planes(*model.synthesis.transform(y))
     expected = blocks_from_planes(*planes_from_rgb(frame))
     torch.testing.assert_close(blocks, expected, rtol=0, atol=1e-4)
     moved[:, :, 2, 5] += 0.1
@@ -183,6 +189,12 @@ def test_all_coefficients_give_the_frame_back_each_in_its_channel() -> None:
     assert changed.sum() == changed[0, :, 1, 2].sum()
     for channel, (_, row, column) in enumerate(model.config.channels()):
         assert (row, column) == (0, 1) or not changed[0, channel].any()
+
+
+def test_four_blocks_are_put_together_as_one_after_the_other_is() -> None:
+    transform, y = InterTransform(20), torch.rand(2, 20, 3, 5)
+    one_by_one = F.pixel_shuffle(F.conv2d(y, transform.weight), 2)
+    torch.testing.assert_close(transform(y), planes_from_blocks(one_by_one))
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
