@@ -10,6 +10,7 @@ pipe that nobody reads must not keep an interrupted process alive.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 GRACE_S: Final = 5.0
 """How long a failed block waits for the item that is being written."""
+TURN_S: Final = 0.0005
+"""How long a thread keeps Python's lock while another waits for it. Python's default, ten times as
+long, is much beside the graphs of a frame, after each of which the codec needs the lock again."""
 
 _END: Final = object()
 
@@ -44,7 +48,8 @@ def read_ahead(source: Iterable[T]) -> Iterator[Iterator[T]]:
             yield item
 
     try:
-        yield items()
+        with _short_turns():
+            yield items()
     finally:
         worker.close()
 
@@ -72,14 +77,25 @@ def write_behind(write: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
         pending = worker.submit(partial(write, item))
 
     try:
-        yield put
-        finish()
+        with _short_turns():
+            yield put
+            finish()
     except BaseException as error:
         worker.close(GRACE_S)
         if isinstance(error, Exception) and pending is not None and pending.done():
             pending.result()
         raise
     worker.close()
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, TURN_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class _Worker:

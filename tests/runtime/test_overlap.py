@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -13,7 +14,7 @@ import pytest
 
 from nvc_errors import OutputError, StreamError, VideoError
 from nvc_runtime import overlap
-from nvc_runtime.overlap import read_ahead, write_behind
+from nvc_runtime.overlap import TURN_S, read_ahead, write_behind
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +197,16 @@ def test_items_are_let_go_of() -> None:
         del frame
         gc.collect()
         assert alive() is None
+
+
+def test_threads_take_short_turns_while_there_are_two() -> None:
+    before = sys.getswitchinterval()
+    with write_behind(lambda _item: None):
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+        with read_ahead([1]) as items:
+            assert list(items) == [1]
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    assert sys.getswitchinterval() == before
+    with pytest.raises(KeyError), read_ahead([1]):
+        raise KeyError
+    assert sys.getswitchinterval() == before
