@@ -173,7 +173,7 @@ class Decoder:
             self.elapsed,
         )
         self._tables = CodingTables(self.bundle)
-        self._planes = converter_for(self.info)
+        self._plane_converter = converter_for(self.info)
         self._tap = tap
         self._digest = SymbolsDigest()
         self._delivered = 0
@@ -240,8 +240,8 @@ class Decoder:
         # Frames on the way to the first that is delivered take what is cheapest.
         wants_yuv = yuv or packet.frame_number < self._start
         is_plain = packet.pixels is None and self._tap is None
-        if wants_yuv and is_plain and coded.has_planes and self._planes is not None:
-            make_yuv = partial(self._planes.convert, *coded.planes())
+        if wants_yuv and is_plain and coded.has_planes and self._plane_converter is not None:
+            make_yuv = partial(self._plane_converter.convert, *coded.planes())
             self._carried = coded.carried
             return DecodedFrame(packet, self.info, yuv=make_yuv)
         return self._decode_rgb(packet, coded)
