@@ -88,7 +88,7 @@ def unpack_header(line: bytes) -> Y4mHeader:
             if key not in ("XCOLORRANGE", "XH273"):
                 continue
         if key in tags:
-            raise VideoError(f"Y4M header: tag {key} is given twice, expected once")
+            raise VideoError(f"Y4M header: tag {key!r} is given twice, expected once")
         tags[key] = value
     width, height = (_size(tags, key) for key in "WH")
     check_size(width, height)
