@@ -62,9 +62,9 @@ def _gain_json(path: Path, clip: Tensor, quality: int) -> dict[str, Any]:
     clip = clip[..., :height, :width]
     planes = luma(clip)
     before, after = planes[:-1], planes[1:]
-    step = SearchStep()(torch.tensor([float(quality)]))
-    pairs = zip(clip[1:].split(1), before.split(1), strict=True)
-    vectors = torch.cat([MotionSearch()(frame, QuarterRows(y - 0.5), step) for frame, y in pairs])
+    in_steps = (planes - 0.5) / SearchStep()(torch.tensor([float(quality)]))
+    pairs = zip(in_steps[1:].split(1), in_steps[:-1].split(1), strict=True)
+    vectors = torch.cat([MotionSearch()(frame, QuarterRows(y)) for frame, y in pairs])
     moved = F.pixel_shuffle(QuarterRows(before).blocks(vectors).flatten(1, 3), BLOCK)
     coefficients = VectorTransform()(vectors)
     first, differences = coefficients[:, :2], coefficients[:, 2:]

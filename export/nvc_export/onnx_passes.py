@@ -91,6 +91,8 @@ RULES: Final = (
 )
 ROUNDS: Final = 2
 """What folding leaves, rules may match, and the other way round."""
+LARGEST_FOLDED: Final = 1 << 18
+"""Elements of a constant that a node is worked out for: a layer's selected weights, no more."""
 
 
 def fold_all_constants(model: ir.Model) -> None:
@@ -109,7 +111,12 @@ def simplify(model: ir.Model) -> None:
     """Simplify a model in place; no node that is left computes anything else."""
     common.InlinePass()(model)
     for _ in range(ROUNDS):
-        fold_constants(model, onnx_shape_inference=True)
+        fold_constants(
+            model,
+            onnx_shape_inference=True,
+            input_size_limit=LARGEST_FOLDED,
+            output_size_limit=LARGEST_FOLDED,
+        )
         rewrite(model, RULES)
     ir.passes.Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),

@@ -86,7 +86,7 @@ def found_by_search(luma: Tensor, before: Tensor) -> Tensor:
     """The choice for luma (1, 1, H, W) in [0, 1] that did not move."""
     search = BandSearch(ResidualBits())
     vectors = torch.zeros(1, 2, luma.shape[2] // BLOCK, luma.shape[3] // BLOCK)
-    return search(luma.expand(-1, 3, -1, -1), QuarterRows(before - 0.5), vectors, STEP)
+    return search((luma - 0.5) / STEP, QuarterRows((before - 0.5) / STEP), vectors)
 
 
 def waves() -> Tensor:

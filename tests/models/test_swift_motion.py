@@ -21,8 +21,8 @@ OVERLAP = pytest.mark.parametrize("overlap", [False, True])
 
 def found_by_search(frame: Tensor, reference: Tensor, quality: Tensor = MIDDLE) -> Tensor:
     """Vectors (1, 2, H/8, W/8) from luma to luma, (1, 1, H, W) in [0, 1]."""
-    before = QuarterRows(reference - 0.5)
-    found: Tensor = MotionSearch()(frame.expand(1, 3, -1, -1), before, SearchStep()(quality))
+    step = SearchStep()(quality)
+    found: Tensor = MotionSearch()((frame - 0.5) / step, QuarterRows((reference - 0.5) / step))
     return found
 
 
@@ -73,9 +73,8 @@ def test_search_tells_two_movements_apart_within_a_latent_position() -> None:
 
 
 def test_search_leaves_a_still_picture_alone() -> None:
-    frame = moving_picture(1, 128, 128)
-    before = QuarterRows(planes_from_rgb(frame)[0])
-    assert not MotionSearch()(frame, before, SearchStep()(MIDDLE)).any()
+    still = planes_from_rgb(moving_picture(1, 128, 128))[0] + 0.5
+    assert not found_by_search(still, still).any()
 
 
 def test_of_vectors_that_cost_the_same_search_takes_none() -> None:

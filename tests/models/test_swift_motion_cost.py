@@ -22,8 +22,6 @@ from nvc_models.swift.motion_cost import (
 )
 from nvc_models.swift.planes import BLOCK, LUMA, luma
 
-STEP = torch.tensor(0.2).view(1, 1, 1, 1)
-
 
 def test_steps_are_those_that_gains_start_with() -> None:
     step = SearchStep()
@@ -55,32 +53,37 @@ def test_bits_of_a_vector_are_about_those_of_a_logarithm() -> None:
     assert (found - 1.5 * torch.log2(1 + 4 * changes)).abs().max() < 0.6
 
 
-def test_no_difference_costs_nothing_and_more_of_it_more() -> None:
+def bits_of_difference(blocks: Tensor) -> Tensor:
+    """Bits (B, 1, h, w) of blocks (B, 64, h, w) in steps."""
+    bits = ResidualBits()
+    found: Tensor = bits(bits.transform(blocks), torch.zeros_like(blocks))
+    return found
+
+
+def test_no_difference_costs_nothing_and_more_of_it_more_up_to_the_cost_of_all_symbols() -> None:
     bits, blocks = ResidualBits(), torch.randn(2, LUMA, 3, 4)
-    assert not bits(torch.zeros_like(blocks), STEP).any()
-    costs = torch.stack([bits(size * blocks, STEP) for size in (0.0, 0.01, 0.1, 1.0, 10.0)])
-    assert costs.shape == (5, 2, 1, 3, 4)
+    torch.testing.assert_close(bits(bits.transform(blocks), blocks), torch.zeros(2, 1, 3, 4))
+    costs = torch.stack([bits_of_difference(size * blocks) for size in (0.0, 0.01, 0.1, 1.0)])
+    assert costs.shape == (4, 2, 1, 3, 4)
     assert (costs.diff(dim=0) > 0).all()
-    assert torch.equal(bits(-blocks, STEP), bits(blocks, STEP))
-    steps = torch.tensor([0.1, 0.4]).view(2, 1, 1, 1)
-    torch.testing.assert_close(bits(blocks, steps), bits(blocks / steps, torch.ones_like(STEP)))
+    torch.testing.assert_close(bits_of_difference(-blocks), bits_of_difference(blocks))
+    most = torch.full((2, 1, 3, 4), LUMA * ResidualBits.SYMBOL_BITS)
+    torch.testing.assert_close(bits_of_difference(1e4 * blocks), most)
 
 
 @pytest.mark.parametrize("quality", [0.0, 32.0, 63.0])
 def test_a_small_difference_costs_what_the_loss_makes_of_its_error(quality: float) -> None:
     at = torch.tensor([quality])
     grey = (2e-3 * torch.rand(1, 1, 16, 24)).expand(1, 3, -1, -1)
-    bits = ResidualBits()(F.pixel_unshuffle(luma(grey), BLOCK), SearchStep()(at))
+    bits = bits_of_difference(F.pixel_unshuffle(luma(grey) / SearchStep()(at), BLOCK))
     error = grey.square().mean()
     torch.testing.assert_close(bits.sum(), (lagrangian(at) * error * 16 * 24).squeeze())
 
 
-@pytest.mark.parametrize(
-    ("steps", "bits"), [(0.5, 6 / math.log(2) / 4), (2.0, 6.0 + 2.4), (-10.0, 6.0 + 12.0)]
-)
+@pytest.mark.parametrize(("steps", "bits"), [(0.5, 6 / math.log(2) / 4), (2.0, 7.0), (-10.0, 7.0)])
 def test_a_coefficient_costs_its_symbol_or_its_error(steps: float, bits: float) -> None:
-    flat = torch.full((1, LUMA, 1, 1), steps * float(STEP) / (BLOCK * math.sqrt(3.0)))
-    assert float(ResidualBits()(flat, STEP)) == pytest.approx(bits, rel=1e-4)
+    flat = torch.full((1, LUMA, 1, 1), steps / (BLOCK * math.sqrt(3.0)))
+    assert float(bits_of_difference(flat)) == pytest.approx(bits, rel=1e-4)
 
 
 def pictures() -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +97,7 @@ def test_a_window_holds_all_quarter_pixels_round_a_whole_one() -> None:
     window, (_, _, vectors) = SubpixelWindow(ResidualBits()), pictures()
     candidates = window.candidates(vectors)
     offsets = (candidates - vectors[:, None])[0, :, :, 0, 0].tolist()
-    quarters = [n / 4 for n in range(-3, 4)]
+    quarters = [n / 4 for n in range(-2, 3)]
     assert sorted(map(tuple, offsets)) == [(x, y) for x in quarters for y in quarters]
     assert torch.equal(candidates[:, candidates.shape[1] // 2], vectors)
 
@@ -104,9 +107,10 @@ def test_a_window_s_bits_are_those_of_each_vector_alone() -> None:
     bits = ResidualBits()
     window, (frame, before, vectors) = SubpixelWindow(bits), pictures()
     steps = torch.tensor([0.08, 0.6]).view(2, 1, 1, 1)
-    found = window(frame, before, vectors, steps)
-    expected = block_bits(bits, frame, QuarterRows(before), window.candidates(vectors), steps)
-    assert found.shape == (2, 49, 4, 6)
+    wanted, before = bits.transform(frame / steps), before / steps
+    found = window(wanted, before, vectors)
+    expected = block_bits(bits, wanted, QuarterRows(before), window.candidates(vectors))
+    assert found.shape == (2, 25, 4, 6)
     assert float(expected.std()) > 1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
 
@@ -116,9 +120,10 @@ def test_where_a_block_comes_from_it_costs_nothing() -> None:
     _, before, _ = pictures()
     frame = F.pixel_unshuffle(before.roll((3, -5), (2, 3)), BLOCK)
     vectors = torch.tensor([5.0, -3.0]).view(1, 1, 2, 1, 1).expand(2, 1, 2, 4, 6)
-    costs = block_bits(ResidualBits(), frame, QuarterRows(before), vectors, STEP)
-    assert not costs[:, 0, 1:, :-1].any()
-    assert (costs[:, 0, 0] > 0).all()
+    bits = ResidualBits()
+    costs = block_bits(bits, bits.transform(frame), QuarterRows(before), vectors)
+    assert (costs[:, 0, 1:, :-1] < 1e-9).all()
+    assert (costs[:, 0, 0] > 0.1).all()
 
 
 def test_a_large_block_costs_what_its_four_do() -> None:

@@ -15,7 +15,7 @@ from nvc_models.blocks import FixedPointwise
 from nvc_models.swift.dct import dct
 from nvc_models.swift.interpolation import QuarterRows
 from nvc_models.swift.motion_cost import ResidualBits, of_large_blocks
-from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA, luma
+from nvc_models.swift.planes import BLOCK, CHANNELS, LUMA
 
 ALL, LOW, MEAN = 0.0, 1.0, -1.0
 """Values of the choice."""
@@ -73,14 +73,13 @@ class BandSearch(nn.Module):
         self.register_buffer("low", low.view(-1, 1, 1), persistent=False)
         self.register_buffer("mean", torch.eye(LUMA)[0].view(-1, 1, 1), persistent=False)
 
-    def forward(self, frame: Tensor, before: QuarterRows, vectors: Tensor, step: Tensor) -> Tensor:
-        """Choose (B, 1, H/16, W/16), for a frame (B, 3, H, W) moved from luma before.
+    def forward(self, luma: Tensor, before: QuarterRows, vectors: Tensor) -> Tensor:
+        """Choose (B, 1, H/16, W/16), for luma (B, 1, H, W) moved from luma before.
 
-        ``vectors`` (B, 2, H/8, W/8) in pixels; ``step``: that of the quantiser, (B, 1, 1, 1).
+        Both are in steps of the quantiser; ``vectors`` (B, 2, H/8, W/8) in pixels.
         """
-        blocks = F.pixel_unshuffle(luma(frame) - 0.5, BLOCK)
         moved = before.blocks(vectors).flatten(1, 3)
-        wanted, found = (self.bits.transform(x / step) for x in (blocks, moved))
+        wanted, found = (self.bits.transform(x) for x in (F.pixel_unshuffle(luma, BLOCK), moved))
         every, low, mean = (
             of_large_blocks(self.bits.total(self.bits.worth(wanted - kept)))
             for kept in (found, found * self.low, found * self.mean)

@@ -32,6 +32,7 @@ from nvc_models.swift.planes import (
     BLOCK,
     CHANNELS,
     blocks_from_planes,
+    luma,
     planes_from_blocks,
     planes_from_rgb,
     rgb_from_planes,
@@ -297,14 +298,14 @@ class InterModel(nn.Module):
         no_symbols = frame.new_zeros(b, self.config.latent, h // LATENT_STRIDE, w // LATENT_STRIDE)
         return Reference(*planes_from_rgb(frame), no_vectors, no_vectors, no_symbols)
 
-    def find_motion(self, frame: Tensor, luma: Tensor, step: Tensor) -> Tensor:
+    def find_motion(self, frame: Tensor, before: Tensor, step: Tensor) -> Tensor:
         """Coefficients of vectors and choices of bands, (B, 9, H/16, W/16), to code a frame with.
 
         From luma before, (B, 1, H, W); ``step``: see :class:`SearchStep`.
         """
-        before = QuarterRows(luma)
-        vectors = self.search(frame, before, step)
-        choice = self.band_search(frame, before, vectors, step)
+        wanted, reference = (luma(frame) - 0.5) / step, QuarterRows(before / step)
+        vectors = self.search(wanted, reference)
+        choice = self.band_search(wanted, reference, vectors)
         return torch.cat((self.vectors(vectors), choice), 1)
 
     def move(self, luma: Tensor, chroma: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:

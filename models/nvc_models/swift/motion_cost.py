@@ -47,42 +47,49 @@ def vector_bits(vectors: Tensor, likely: Tensor) -> Tensor:
 class ResidualBits(nn.Module):
     """Bits that blocks of 8x8 of a difference are worth: rate, and distortion at the loss's price.
 
-    Of a coefficient of u steps: what it takes to code it, or what leaving it out costs, whichever
-    is less. One unit of squared error is worth 6 / ln 2 bits, see :mod:`nvc_models.rate`.
+    A coefficient costs its square, which is what leaving it out costs, up to what it takes to code
+    one. (To let large ones cost more than that gained nothing, and took twice as many passes over
+    what is the largest tensor of a search.) Differences are in steps of the quantiser. One unit of
+    squared error is worth 6 / ln 2 bits, see :mod:`nvc_models.rate`.
     """
 
     PRICE = 6.0 / math.log(2.0)
     UNIT = math.sqrt(PRICE)
     """Of coefficients, for each step: their squares are bits."""
-    SYMBOL_BITS, MORE_BITS = 6.0, 1.2
-    """Of a symbol other than 0, and for each unit of its size."""
+    SYMBOL_BITS = 7.0
+    """Of a symbol other than 0."""
     LUMA_WEIGHT = math.sqrt(3.0)
     """Steps are those of RGB, and an error of luma is one of all three."""
 
     def __init__(self) -> None:
         super().__init__()
         self.transform = FixedPointwise(dct(BLOCK) * (self.LUMA_WEIGHT * self.UNIT))
+        self.negative = FixedPointwise(dct(BLOCK) * (-self.LUMA_WEIGHT * self.UNIT))
         self.total = FixedPointwise(torch.ones(1, BLOCK**2))
 
-    def forward(self, blocks: Tensor, step: Tensor) -> Tensor:
-        """Map differences (B, 64, h, w) and steps (B, 1, 1, 1) to bits (B, 1, h, w)."""
-        bits: Tensor = self.total(self.worth(self.transform(blocks / step)))
+    def forward(self, wanted: Tensor, blocks: Tensor) -> Tensor:
+        """Bits (B, 1, h, w) of what is wanted, as ``transform`` gives it, without blocks.
+
+        ``blocks`` (B, 64, h, w): luma in steps. The difference is a convolution's last addition.
+        """
+        bits: Tensor = self.total(self.worth(self.negative(blocks) + wanted))
         return bits
 
     def worth(self, coefficients: Tensor) -> Tensor:
         """Bits of each coefficient as ``transform`` gives it; same shape."""
-        u = coefficients.abs()
-        return torch.minimum(u * u, self.SYMBOL_BITS + self.MORE_BITS / self.UNIT * u)
+        limit = math.sqrt(self.SYMBOL_BITS)
+        limited = coefficients.clamp(-limit, limit)
+        return limited * limited
 
 
 class SubpixelWindow(nn.Module):
-    """Bits of all quarter-pixel vectors up to 3/4 of a pixel away from whole ones.
+    """Bits of all quarter-pixel vectors up to half a pixel away from whole ones.
 
     Interpolation and transform are linear, so each block is fetched once, with the samples around
     it, and two matrices give the coefficients for every vector.
     """
 
-    REACH = 3
+    REACH = 2
     """Quarter pixels each way."""
 
     SIDE = BLOCK + TAPS
@@ -94,10 +101,11 @@ class SubpixelWindow(nn.Module):
         quarters = torch.arange(-self.REACH, self.REACH + 1)
         count = len(quarters)
         rows = torch.stack([self._interpolation(int(number)) for number in quarters])
-        across = torch.einsum("pq,kjr->kpjqr", torch.eye(self.SIDE), rows)
-        self.across = FixedPointwise(across.reshape(count * self.SIDE * BLOCK, self.SIDE**2))
+        self.across = nn.ModuleList(
+            FixedPointwise(torch.kron(torch.eye(self.SIDE), row.contiguous())) for row in rows
+        )
         weight = bits.transform.weight[:, :, 0, 0].view(-1, BLOCK, BLOCK)
-        down = torch.einsum("cij,kip->kcpj", weight, rows)
+        down = -torch.einsum("cij,kip->kcpj", weight, rows)
         self.down = FixedPointwise(down.reshape(count * BLOCK**2, self.SIDE * BLOCK))
         self.total = FixedPointwise(torch.kron(torch.eye(count), torch.ones(1, BLOCK**2)))
         shifts = quarters / PHASES
@@ -117,26 +125,27 @@ class SubpixelWindow(nn.Module):
         """All vectors (B, K, 2, h, w) of the windows round whole ones (B, 2, h, w)."""
         return vectors[:, None] + self.steps.view(1, -1, 2, 1, 1)
 
-    def forward(self, frame: Tensor, luma: Tensor, vectors: Tensor, step: Tensor) -> Tensor:
+    def forward(self, wanted: Tensor, luma: Tensor, vectors: Tensor) -> Tensor:
         """Bits (B, K, H/8, W/8) of the candidates of whole vectors (B, 2, H/8, W/8).
 
-        ``frame``: luma in blocks (B, 64, H/8, W/8); ``luma``: that before, (B, 1, H, W).
+        ``wanted``: the frame, as :class:`ResidualBits` transforms it; ``luma``: that before,
+        (B, 1, H, W), in steps.
         """
         positions = Positions(luma.shape[-2:], vectors[:, :1], vectors[:, 1:], BLOCK)
         patch = positions.fetch(luma, self.FETCHED, self.FETCHED).flatten(1, 3)
         count = 2 * self.REACH + 1
-        wanted = torch.cat([self.bits.transform(frame / step)] * count, 1)
-        columns = self.across(patch / step).chunk(count, 1)
-        found = [self.total(self.bits.worth(wanted - self.down(column))) for column in columns]
+        wanted = torch.cat([wanted] * count, 1)
+        columns = (across(patch) for across in self.across)
+        found = [self.total(self.bits.worth(self.down(column) + wanted)) for column in columns]
         return torch.cat(found, 1)
 
 
 def block_bits(
-    bits: ResidualBits, frame: Tensor, reference: QuarterRows, vectors: Tensor, step: Tensor
+    bits: ResidualBits, wanted: Tensor, reference: QuarterRows, vectors: Tensor
 ) -> Tensor:
     """Bits (B, K, H/8, W/8) of vectors (B, K, 2, H/8, W/8); else as :class:`SubpixelWindow`."""
     moved = (reference.blocks(vector).flatten(1, 3) for vector in vectors.unbind(1))
-    return torch.cat([bits(frame - blocks, step) for blocks in moved], 1)
+    return torch.cat([bits(wanted, blocks) for blocks in moved], 1)
 
 
 def of_large_blocks(bits: Tensor) -> Tensor:

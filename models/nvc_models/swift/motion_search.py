@@ -16,7 +16,7 @@ from nvc_models.swift.motion_cost import (
     of_large_blocks,
     vector_bits,
 )
-from nvc_models.swift.planes import BLOCK, luma
+from nvc_models.swift.planes import BLOCK
 
 AROUND = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))
 """Steps (x, y) to the neighbours of a block or of a vector: sides first, then corners."""
@@ -25,14 +25,14 @@ SIDES = AROUND[:4]
 
 @dataclass(frozen=True)
 class _Pictures:
-    """What vectors are compared with."""
+    """What vectors are compared with, in steps of the quantiser."""
 
     blocks: Tensor
     """Luma of the frame in blocks of 8x8, (B, 64, H/8, W/8)."""
+    wanted: Tensor
+    """The same as :class:`ResidualBits` transforms it."""
     before: QuarterRows
     """Luma before, (B, 1, H, W)."""
-    step: Tensor
-    """Of the quantiser, (B, 1, 1, 1)."""
 
     @property
     def rows(self) -> Tensor:
@@ -51,10 +51,8 @@ class MotionSearch(nn.Module):
     four that gain too little by moving apart move together.
     """
 
-    SCALES = (4, 8)
-    """Full searches are at one in so many pixels: the first finds more, the second farther."""
-    REACH = 7
-    """Of full searches, in their pixels."""
+    FULL_SEARCHES = ((4, 5), (8, 7))
+    """At one in so many pixels, and how far in these: the first finds more, the second farther."""
     BIT_COST = 4.3e-4
     """Mean difference of a 16x16 block that is worth a bit, in steps of the quantiser."""
     LENGTH_BITS = 1.0
@@ -67,7 +65,7 @@ class MotionSearch(nn.Module):
     """How often vectors are compared with those of their neighbours."""
     SPLIT_BITS = 8.0
     """What four vectors cost more than one, besides their differences."""
-    TIE, TIE_BITS = 1e-7, 1.0 / 64
+    TIE, TIE_BITS = 1e-6, 1.0 / 64
     """Added to a cost for each candidate before: of equals the first is chosen."""
 
     def __init__(self) -> None:
@@ -75,37 +73,37 @@ class MotionSearch(nn.Module):
         self.bits = ResidualBits()
         self.window = SubpixelWindow(self.bits)
 
-    def forward(self, frame: Tensor, before: QuarterRows, step: Tensor) -> Tensor:
-        """Vectors (B, 2, H/8, W/8) in pixels, to a frame (B, 3, H, W) from luma before.
+    def forward(self, luma: Tensor, before: QuarterRows) -> Tensor:
+        """Vectors (B, 2, H/8, W/8) in pixels, to luma (B, 1, H, W) from luma before.
 
-        ``step``: that of the quantiser, (B, 1, 1, 1), see :class:`SearchStep`.
+        Both are in steps of the quantiser, see :class:`SearchStep`.
         """
-        y, reference = luma(frame) - 0.5, before.plane
-        pictures = _Pictures(F.pixel_unshuffle(y, BLOCK), before, step)
-        coarse = [self._full_search(y, reference, step, scale) for scale in self.SCALES]
+        blocks, reference = F.pixel_unshuffle(luma, BLOCK), before.plane
+        pictures = _Pictures(blocks, self.bits.transform(blocks), before)
+        coarse = [self._full_search(luma, reference, *of) for of in self.FULL_SEARCHES]
         whole = self._whole_pixels(pictures, *coarse)
         around = _repeat(whole)
-        bits = self.window(pictures.blocks, reference, around, step)
+        bits = self.window(pictures.wanted, reference, around)
         together = self._together(pictures, whole, of_large_blocks(bits))
         return self._split(pictures, together, self.window.candidates(around), bits)
 
-    def _full_search(self, frame: Tensor, reference: Tensor, step: Tensor, scale: int) -> Tensor:
+    def _full_search(self, frame: Tensor, reference: Tensor, scale: int, reach: int) -> Tensor:
         """Vectors (B, 2, H/16, W/16) of the least error of luma (B, 1, H, W), of 32x32 pixels.
 
         At 1/``scale`` of the resolution, 4 or 8; a channel for each displacement.
         """
         frame, reference = F.avg_pool2d(frame, scale), F.avg_pool2d(reference, scale)
-        side, (h, w) = 2 * self.REACH + 1, frame.shape[-2:]
-        padded = F.pad(reference, (self.REACH,) * 4, mode="replicate")
+        side, (h, w) = 2 * reach + 1, frame.shape[-2:]
+        padded = F.pad(reference, (reach,) * 4, mode="replicate")
         rows = torch.cat([padded[:, :, i : i + h] for i in range(side)], 1)
         moved = torch.cat([rows[..., i : i + w] for i in range(side)], 1)
         at_eighth = F.avg_pool2d((frame - moved).abs(), BLOCK // scale)
         error = F.avg_pool2d(at_eighth, 4, 2, 1, count_include_pad=False)
-        steps = torch.arange(side, device=frame.device, dtype=error.dtype) - self.REACH
+        steps = torch.arange(side, device=frame.device, dtype=error.dtype) - reach
         dx, dy = steps.repeat_interleave(side), steps.repeat(side)
         length = (dx.abs() + dy.abs()).view(1, -1, 1, 1)
         bits = self.LENGTH_BITS * length + self.STILL_BITS * (length > 0)
-        cost = error + self.BIT_COST * step * bits
+        cost = error + self.BIT_COST * bits
         return scale * _pick(cost, torch.stack((dx, dy), 1).view(1, -1, 2, 1, 1), self.TIE)
 
     def _whole_pixels(self, pictures: _Pictures, *coarse: Tensor) -> Tensor:
@@ -135,11 +133,10 @@ class MotionSearch(nn.Module):
         reference = pictures.before.plane
         moved = Positions(reference.shape[-2:], x, y, BLOCK).whole(reference, self.ROW_STEP)
         difference = (pictures.rows[:, :, :: self.ROW_STEP] - moved).abs().mean((2, 3))
-        bit_cost = self.BIT_COST * pictures.step
-        costs = F.avg_pool2d(difference, 2) + bit_cost * vector_bits(candidates, likely)
+        costs = F.avg_pool2d(difference, 2) + self.BIT_COST * vector_bits(candidates, likely)
         if still:
             first, rest = costs[:, :1], costs[:, 1:]
-            costs = torch.cat((first - self.STILL_BITS * bit_cost, rest), 1)
+            costs = torch.cat((first - self.STILL_BITS * self.BIT_COST, rest), 1)
         return _pick(costs, candidates, self.TIE)
 
     def _together(self, pictures: _Pictures, whole: Tensor, bits: Tensor) -> Tensor:
@@ -175,7 +172,7 @@ class MotionSearch(nn.Module):
         return start + (apart - start) * _repeat(chosen)
 
     def _block_bits(self, pictures: _Pictures, vectors: Tensor) -> Tensor:
-        return block_bits(self.bits, pictures.blocks, pictures.before, vectors, pictures.step)
+        return block_bits(self.bits, pictures.wanted, pictures.before, vectors)
 
 
 def _steps(vectors: Tensor, step: float) -> Tensor:
