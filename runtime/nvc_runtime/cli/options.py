@@ -65,7 +65,8 @@ IntraOffsetOption = Annotated[
         "--intra-offset",
         min=0,
         metavar="N",
-        help="By how many qualities intra frames are better; default: the bundle's.",
+        help="By how many qualities intra frames are better; default: the bundle's, or 0 if all "
+        "frames are intra.",
     ),
 ]
 KeyintOption = Annotated[

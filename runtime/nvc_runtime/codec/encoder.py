@@ -40,8 +40,8 @@ class EncoderSettings:
     """Choices of an encoder; None takes the bundle's default.
 
     quality: 0 (smallest) .. 63 (best). intra_offset: by how many qualities intra frames are better,
-    as far as there are; all later frames refer to them. keyint: frames from one intra frame to the
-    next at most, 0: no limit. scene_cuts: whether the first frame of a new scene is intra, too, and
+    as far as there are; all later frames refer to them (None: not where keyint is 1 and none do).
+    keyint: frames from one intra frame to the next at most, 0: no limit. scene_cuts: whether the first frame of a new scene is intra, too, and
     one whose quality breaks down otherwise. skip_level: levels up to this are not coded, -1: all
     are.
     epsilon, pixel_epsilon: bounds of the drift that decoders may have, [0, 0.25). exact: whether
@@ -88,8 +88,9 @@ class Encoder:
         manifest, given = bundle.manifest, self.settings
         defaults = manifest.defaults
         self.quality = _or_default(given.quality, defaults.quality)
-        self.intra_offset = _or_default(given.intra_offset, defaults.intra_offset)
         self.keyint = _or_default(given.keyint, defaults.keyint)
+        useful_offset = 0 if self.keyint == 1 else defaults.intra_offset
+        self.intra_offset = _or_default(given.intra_offset, useful_offset)
         self.skip_level = _or_default(given.skip_level, defaults.skip_level)
         self.epsilon = _or_default(given.epsilon, defaults.epsilon)
         self.pixel_epsilon = _or_default(given.pixel_epsilon, defaults.pixel_epsilon)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nvc_calib import PositionCoder
 from nvc_engines import Engine, open_engine
-from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings
+from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings, open_bundle
 from nvc_runtime.entropy import FrameDecoder, FrameEncoder
 from nvc_runtime.stream import ExactMode, FrameKind, StreamReader
 
@@ -124,6 +124,15 @@ def test_intra_frames_are_as_much_better_as_there_are_qualities(
     reader = StreamReader(io.BytesIO(encoded.data))
     assert reader.header.quality == 1
     assert "".join(str(packet.quality) for packet in reader) == qualities
+
+
+@pytest.mark.parametrize(("given", "keyint", "expected"), [(None, 1, 0), (None, 2, 36), (5, 1, 5)])
+def test_where_no_frame_refers_to_intra_frames_they_are_as_asked_for(
+    reference_engine: Engine, given: int | None, keyint: int, expected: int
+) -> None:
+    choice = EncoderSettings(quality=20, intra_offset=given, keyint=keyint)
+    encoder = Encoder(open_bundle("swift-s"), reference_engine, choice)
+    assert encoder.intra_quality == 20 + expected
 
 
 @settings(max_examples=30, deadline=None)
