@@ -14,7 +14,6 @@ from nvc_errors import OutputError, UsageError
 from nvc_runtime.video.info import Frame, VideoInfo, plane_shapes
 from nvc_runtime.video.target import FileTarget, output_errors
 from nvc_runtime.video.writer import FrameWriter
-from nvc_runtime.video.yuv import Planes, YuvConverter
 
 DEFAULT_CRF = 4
 MAX_CRF = 51
@@ -46,10 +45,8 @@ class H264Writer(FrameWriter):
         )
         chroma = "444" if odd else info.chroma
         note = f"H.264 cannot store {info.width}x{info.height} as {info.chroma}; writing 444"
-        super().__init__(info, (note,) if odd else ())
-        self.takes_yuv = not odd
+        super().__init__(info, (note,) if odd else (), chroma)
         self._chroma = chroma
-        self._converter = YuvConverter(info.width, info.height, chroma, info.color)
         self._container: OutputContainer | None = None
         self._target = FileTarget(path, overwrite=overwrite)
         try:
@@ -75,14 +72,11 @@ class H264Writer(FrameWriter):
             self._stream = stream
             self._container.start_encoding()
 
-    def _write(self, frame: Frame) -> None:
-        self._write_yuv(self._converter.yuv_from_rgb(frame))
-
-    def _write_yuv(self, planes: Planes) -> None:
+    def _write(self, samples: tuple[Frame, ...]) -> None:
         info, color = self.info, self.info.color
         picture = av.VideoFrame(info.width, info.height, f"yuv{self._chroma}p")
         shapes = plane_shapes(info.width, info.height, self._chroma)
-        for plane, source, (rows, columns) in zip(picture.planes, planes, shapes, strict=True):
+        for plane, source, (rows, columns) in zip(picture.planes, samples, shapes, strict=True):
             view = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
             view[:rows, :columns] = source
         picture.pts, picture.time_base = self.frame_count, 1 / info.frame_rate

@@ -23,7 +23,8 @@ class Md5Writer(FrameWriter):
         self._hashes: list[str] = []
         self._total = hashlib.md5(usedforsecurity=False)
 
-    def _write(self, frame: Frame) -> None:
+    def _write(self, samples: tuple[Frame, ...]) -> None:
+        (frame,) = samples
         self._hashes.append(frame_hash(frame))
         self._total.update(np.ascontiguousarray(frame).data)
 

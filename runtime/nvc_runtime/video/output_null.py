@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nvc_runtime.video.info import Frame, VideoInfo
 from nvc_runtime.video.writer import FrameWriter
-from nvc_runtime.video.yuv import MATRIX_WEIGHTS, Planes
+from nvc_runtime.video.yuv import MATRIX_WEIGHTS
 
 
 class NullWriter(FrameWriter):
@@ -14,10 +14,7 @@ class NullWriter(FrameWriter):
         super().__init__(info)
         self.takes_yuv = info.color.matrix in MATRIX_WEIGHTS
 
-    def _write(self, frame: Frame) -> None:
-        pass
-
-    def _write_yuv(self, planes: Planes) -> None:
+    def _write(self, samples: tuple[Frame, ...]) -> None:
         pass
 
     def _commit(self) -> None:

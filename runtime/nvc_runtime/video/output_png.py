@@ -28,7 +28,8 @@ class PngWriter(FrameWriter):
         self._encoder = encoder
         self._target = FolderTarget(path, "frame_[0-9]*.png", overwrite=overwrite)
 
-    def _write(self, frame: Frame) -> None:
+    def _write(self, samples: tuple[Frame, ...]) -> None:
+        (frame,) = samples
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
         picture.pts = self.frame_count
         packets = self._encoder.encode(picture)

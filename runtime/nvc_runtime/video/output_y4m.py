@@ -8,28 +8,21 @@ from nvc_runtime.video.info import Frame, VideoInfo
 from nvc_runtime.video.target import FileTarget, StandardOutput, output_errors
 from nvc_runtime.video.writer import FrameWriter
 from nvc_runtime.video.y4m import FRAME_MAGIC, pack_header
-from nvc_runtime.video.yuv import Planes, YuvConverter
 
 
 class Y4mFileWriter(FrameWriter):
     """Writes a Y4M file in the video's chroma format, left-sited."""
 
-    takes_yuv = True
-
     def __init__(self, path: Path, info: VideoInfo, *, overwrite: bool) -> None:
-        super().__init__(info)
-        self._converter = YuvConverter(info.width, info.height, info.chroma, info.color)
+        super().__init__(info, chroma=info.chroma)
         self._target = FileTarget(path, overwrite=overwrite)
         self._head = pack_header(info)
 
-    def _write(self, frame: Frame) -> None:
-        self._write_yuv(self._converter.yuv_from_rgb(frame))
-
-    def _write_yuv(self, planes: Planes) -> None:
+    def _write(self, samples: tuple[Frame, ...]) -> None:
         with output_errors(self._target.path):
             self._target.file.write(self._head + FRAME_MAGIC + b"\n")
             self._head = b""
-            for plane in planes:
+            for plane in samples:
                 self._target.file.write(plane.data)
 
     def _commit(self) -> None:
@@ -44,21 +37,15 @@ class Y4mFileWriter(FrameWriter):
 class Y4mPipeWriter(FrameWriter):
     """Writes Y4M to standard output; each frame goes out at once."""
 
-    takes_yuv = True
-
     def __init__(self, info: VideoInfo) -> None:
-        super().__init__(info)
-        self._converter = YuvConverter(info.width, info.height, info.chroma, info.color)
+        super().__init__(info, chroma=info.chroma)
         self._output = StandardOutput()
         self._head = pack_header(info)
 
-    def _write(self, frame: Frame) -> None:
-        self._write_yuv(self._converter.yuv_from_rgb(frame))
-
-    def _write_yuv(self, planes: Planes) -> None:
+    def _write(self, samples: tuple[Frame, ...]) -> None:
         self._output.write(self._head + FRAME_MAGIC + b"\n")
         self._head = b""
-        for plane in planes:
+        for plane in samples:
             self._output.write(plane.data)
 
     def _commit(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nvc_errors import UsageError
 from nvc_runtime.video.info import Frame, VideoInfo, plane_shapes
-from nvc_runtime.video.yuv import Planes
+from nvc_runtime.video.yuv import Planes, YuvConverter
 
 
 class FrameWriter(ABC):
@@ -28,11 +28,24 @@ class FrameWriter(ABC):
 
     """
 
-    takes_yuv = False
+    def __init__(
+        self, info: VideoInfo, notes: tuple[str, ...] = (), chroma: str | None = None
+    ) -> None:
+        """Prepare to write.
 
-    def __init__(self, info: VideoInfo, notes: tuple[str, ...] = ()) -> None:
+        ``chroma``: the format of an output that holds Y, U and V. Frames are converted to it;
+        planes are taken if it is that of the video.
+
+        Raises:
+            VideoError: frames are to be converted, and ``info.color.matrix`` is not known.
+
+        """
         self.info = info
         self.notes = notes
+        self.takes_yuv = chroma == info.chroma
+        self._converter = (
+            YuvConverter(info.width, info.height, chroma, info.color) if chroma else None
+        )
         self.frame_count = 0
         self._open = True
 
@@ -50,7 +63,7 @@ class FrameWriter(ABC):
             raise ValueError(
                 f"frame: found {frame.dtype} {frame.shape}, expected uint8 {self.info.shape}"
             )
-        self._write(frame)
+        self._write((frame,) if self._converter is None else self._converter.yuv_from_rgb(frame))
         self.frame_count += 1
 
     def write_yuv(self, planes: Planes) -> None:
@@ -69,7 +82,7 @@ class FrameWriter(ABC):
         expected = list(plane_shapes(info.width, info.height, info.chroma))
         if found != expected or any(plane.dtype != np.uint8 for plane in planes):
             raise ValueError(f"planes: found {found}, expected {expected}, uint8")
-        self._write_yuv(planes)
+        self._write(planes)
         self.frame_count += 1
 
     def close(self) -> None:
@@ -112,13 +125,9 @@ class FrameWriter(ABC):
         if not self._open:
             raise UsageError("the writer is closed; open another")
 
-    def _write_yuv(self, _planes: Planes) -> None:
-        """Append checked planes; writers that take them have it."""
-        raise NotImplementedError
-
     @abstractmethod
-    def _write(self, frame: Frame) -> None:
-        """Append a checked frame."""
+    def _write(self, samples: tuple[Frame, ...]) -> None:
+        """Append checked samples: one array of R'G'B', or Y, U and V if given or converted so."""
 
     @abstractmethod
     def _commit(self) -> None:
