@@ -12,7 +12,7 @@ from nvc_runtime.video.output_h264 import DEFAULT_CRF, H264Writer
 from nvc_runtime.video.output_md5 import Md5Writer
 from nvc_runtime.video.output_null import NullWriter
 from nvc_runtime.video.output_png import PngWriter
-from nvc_runtime.video.output_y4m import Y4mFileWriter, Y4mPipeWriter
+from nvc_runtime.video.output_y4m import Y4mWriter
 from nvc_runtime.video.writer import FrameWriter
 
 
@@ -37,7 +37,7 @@ def open_writer(
     """
     name = str(path)
     if name == "-":
-        return Y4mPipeWriter(info)
+        return Y4mWriter(None, info, overwrite=overwrite)
     if name == "null":
         return NullWriter(info)
     if name == "md5":
@@ -47,7 +47,7 @@ def open_writer(
         return PngWriter(target, info, overwrite=overwrite)
     suffix = target.suffix.lower()
     if suffix == ".y4m":
-        return Y4mFileWriter(target, info, overwrite=overwrite)
+        return Y4mWriter(target, info, overwrite=overwrite)
     if suffix in output_h264.SUFFIXES:
         return H264Writer(target, info, overwrite=overwrite, crf=crf)
     raise UsageError(

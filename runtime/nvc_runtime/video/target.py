@@ -32,6 +32,11 @@ class FileTarget:
         with output_errors(path):
             self.file: BinaryIO = self._temporary.open("xb")
 
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of ``data``."""
+        with output_errors(self.path):
+            self.file.write(data)
+
     def commit(self) -> None:
         """Close the file and give it its name."""
         with output_errors(self.path):
@@ -129,9 +134,11 @@ class StandardOutput:
                 view = view[self._stream.write(view) :]
 
     def close(self) -> None:
-        """Release the stream."""
+        """Release the stream; what was written is out already."""
         if self._owned:
             self._stream.close()
+
+    commit = discard = close
 
 
 def temporary_beside(path: Path) -> Path:
