@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,13 @@ def _code(codec: Any, clip: torch.Tensor, quality: int) -> tuple[float, float]:
 
 
 def _bd_rate(anchor: list[dict[str, float]], test: list[dict[str, float]]) -> float | None:
-    """Return the BD-rate in per cent; None where too little of the curves has a common quality."""
+    """Return the BD-rate in per cent.
+
+    None where a curve does not rise, or where too little of the curves has a common quality.
+    """
+    for curve in (anchor, test):
+        if any(after["psnr"] <= before["psnr"] for before, after in pairwise(curve)):
+            return None
     low = max(min(p["psnr"] for p in curve) for curve in (anchor, test))
     high = min(max(p["psnr"] for p in curve) for curve in (anchor, test))
     widest = max(max(p["psnr"] for p in c) - min(p["psnr"] for p in c) for c in (anchor, test))
@@ -210,9 +216,7 @@ def markdown_from_result(result: dict[str, Any]) -> str:
     for stage, curve in result["stages"].items():
         cells = " | ".join(f"{p['bpp']:.4f}, {p['psnr']:.2f}" for p in curve)
         rate = result["bd_rate"].get(stage)
-        shown = (
-            "0" if stage == "before" else "too little overlap" if rate is None else f"{rate:+.1f} %"
-        )
+        shown = "0" if stage == "before" else "none" if rate is None else f"{rate:+.1f} %"
         lines.append(f"| {stage} | {cells} | {shown} |")
     lines += ["", *_figures(result["programs"])]
     lines += [
