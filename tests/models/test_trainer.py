@@ -192,6 +192,7 @@ def test_a_state_that_names_no_family_is_of_the_first(
     assert load_model(tmp_path / STATE_FILE).config == TINY["tiny-separable"]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on one CPU
 def test_processes_that_prepare_batches_change_nothing(
     tmp_path: Path, data: PackedClips, whole: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_batches_are_a_function_of_seed_and_step(cache: Path) -> None:
     assert not torch.equal(late, sampler(cache, seed=2).batch(9, SHAPE))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on one CPU
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_gives_the_batches_of_its_steps_in_order(cache: Path, workers: int) -> None:
     batches = StepBatches(sampler(cache), SHAPE, first=3, count=5)
