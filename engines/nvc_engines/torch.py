@@ -90,7 +90,9 @@ class TorchEngine(Engine):
 
     def download(self, tensor: Tensor) -> NDArray[np.float32]:
         """See ``Engine.download``."""
-        return float32_array(tensor.cpu().numpy() if isinstance(tensor, torch.Tensor) else tensor)
+        if isinstance(tensor, torch.Tensor):
+            tensor = _on_host(tensor).numpy()
+        return float32_array(tensor)
 
     def synchronize(self) -> None:
         """See ``Engine.synchronize``."""
@@ -154,6 +156,16 @@ def full_precision_switches() -> list[tuple[Any, str, Any]]:
 def _tensor_from_array(array: NDArray[np.float32]) -> torch.Tensor:
     # torch has no read-only tensors and warns about an array that is one.
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor of a GPU to page-locked memory, which it reaches several times as fast.
+
+    torch keeps such memory for the next copy once nothing refers to it any more.
+    """
+    if not tensor.is_cuda:
+        return tensor
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor)
 
 
 class _HostGraph(Graph):
