@@ -37,6 +37,7 @@ ORDER = (
     ("benchmark-360p", "tools/benchmark.py"),
     ("benchmark-720p", "tools/benchmark.py"),
     ("gpu", "tools/gpu_report.py"),
+    ("gpu-paper", "tools/gpu_report.py"),
     ("gpu-encoded", "tools/gpu_report.py"),
     ("gpu-tensorrt-rtx", "tools/gpu_report.py"),
     ("platform-matrix-swift-s", "tools/platform_matrix.py"),
