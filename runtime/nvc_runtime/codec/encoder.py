@@ -41,13 +41,12 @@ class EncoderSettings:
 
     quality: 0 (smallest) .. 63 (best). intra_offset: by how many qualities intra frames are better,
     as far as there are; all later frames refer to them (None: not where keyint is 1 and none do).
-    keyint: frames from one intra frame to the next at most, 0: no limit. scene_cuts: whether the first frame of a new scene is intra, too, and
-    one whose quality breaks down otherwise. skip_level: levels up to this are not coded, -1: all
-    are.
-    epsilon, pixel_epsilon: bounds of the drift that decoders may have, [0, 0.25). exact: whether
-    decoded samples are the same everywhere, too. sync: frames from one sync frame to the next, 0:
-    none; a sync frame's samples are exact, and what later frames refer to is rebuilt from them,
-    which ends all drift.
+    keyint: frames from one intra frame to the next at most, 0: no limit. scene_cuts: whether the
+    first frame of a new scene is intra, too, and one whose quality breaks down otherwise.
+    skip_level: levels up to this are not coded, -1: all are. epsilon, pixel_epsilon: bounds of the
+    drift that decoders may have, [0, 0.25). exact: whether decoded samples are the same everywhere,
+    too. sync: frames from one sync frame to the next, 0: none; a sync frame's samples are exact,
+    and what later frames refer to is rebuilt from them, which ends all drift.
     """
 
     quality: int | None = None
