@@ -48,9 +48,9 @@ class ResidualBits(nn.Module):
     """Bits that blocks of 8x8 of a difference are worth: rate, and distortion at the loss's price.
 
     A coefficient costs its square, which is what leaving it out costs, up to what it takes to code
-    one. (To let large ones cost more than that gained nothing, and took twice as many passes over
-    what is the largest tensor of a search.) Differences are in steps of the quantiser. One unit of
-    squared error is worth 6 / ln 2 bits, see :mod:`nvc_models.rate`.
+    one. (Large ones take more than that; to count it takes further passes over the largest tensor
+    of a search.) Differences are in steps of the quantiser. One unit of squared error is worth
+    6 / ln 2 bits, see :mod:`nvc_models.rate`.
     """
 
     PRICE = 6.0 / math.log(2.0)
@@ -64,7 +64,7 @@ class ResidualBits(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.transform = FixedPointwise(dct(BLOCK) * (self.LUMA_WEIGHT * self.UNIT))
-        self.negative = FixedPointwise(dct(BLOCK) * (-self.LUMA_WEIGHT * self.UNIT))
+        self.negative = FixedPointwise(-self.transform.weight[:, :, 0, 0])
         self.total = FixedPointwise(torch.ones(1, BLOCK**2))
 
     def forward(self, wanted: Tensor, blocks: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class SubpixelWindow(nn.Module):
         count = len(quarters)
         rows = torch.stack([self._interpolation(int(number)) for number in quarters])
         self.across = nn.ModuleList(
-            FixedPointwise(torch.kron(torch.eye(self.SIDE), row.contiguous())) for row in rows
+            FixedPointwise(torch.kron(torch.eye(self.SIDE), row)) for row in rows
         )
         weight = bits.transform.weight[:, :, 0, 0].view(-1, BLOCK, BLOCK)
         down = -torch.einsum("cij,kip->kcpj", weight, rows)
