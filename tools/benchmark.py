@@ -8,6 +8,9 @@ peak resident set of a decoder in a process of its own. The clip is taken as it 
 
 Pictures are read ahead or written behind by a second thread, as in nvc-run. "video" is how long the
 codec waits for that thread, and a part of the total; "video beside" is how long the thread works.
+
+With --jobs N, two groups of pictures for each of N jobs are also encoded and decoded from file to
+file as nvc-run does, with one job and with N in turn, starting processes included.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from benchmarks import (
     ACTIVITIES,
     BESIDE,
     WORKER_FLAG,
+    GroupRates,
     Sample,
     TimedBundle,
     TimedEngine,
@@ -33,6 +37,7 @@ from benchmarks import (
     time_decoding,
     time_encoding,
     time_entropy,
+    time_groups,
     work_from_stream,
 )
 from machine import machine_facts
@@ -70,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keyint", type=int, help="default: the bundle's")
     parser.add_argument("--exact", choices=[m.value for m in ExactMode], default="symbols")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, help="measure so many jobs beside one, too")
     parser.add_argument("--rss", action="store_true", help="measure memory, too")
     return parser
 
@@ -108,6 +114,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 if decoded.symbols_digest != report.symbols_digest:
                     raise AssertionError("the decoder found other symbols")
         work = work_from_stream(stream, bundle, engine)
+        groups = None
+        if options.jobs is not None:
+            groups = time_groups(
+                bundle, inner, settings, clip, jobs=options.jobs, repeats=options.repeats
+            )
         info = inner.info
     time_entropy(work)
     entropy = [time_entropy(work) for _ in range(options.repeats)]
@@ -151,6 +162,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "encode": _rates([seconds for _, seconds in entropy], work.coded, work.elements),
         },
     }
+    if groups is not None:
+        result["jobs"] = _jobs_json(groups)
     if options.rss:
         result["memory_bytes"] = rss_of_decoding(Path(__file__), stream, path, options.engine)
     return result
@@ -164,6 +177,16 @@ def _coding_json(samples: list[Sample]) -> dict[str, Any]:
         },
         "fps": spread_of([s.fps for s in samples]).to_json(),
         "codec_fps": spread_of([s.codec_fps for s in samples]).to_json(),
+    }
+
+
+def _jobs_json(groups: GroupRates) -> dict[str, Any]:
+    return {
+        "frames": groups.frames,
+        "fps": {
+            name: {str(jobs): spread_of(values).to_json() for jobs, values in rates.items()}
+            for name, rates in (("encode", groups.encode), ("decode", groups.decode))
+        },
     }
 
 
@@ -226,6 +249,19 @@ def markdown_from_result(result: dict[str, Any]) -> str:
         f"Start: bundle {start['bundle']:.2f} s, engine {start['engine']:.2f} s, all graphs of the "
         f"encoder {start['encoder_graphs']:.2f} s.",
     ]
+    if "jobs" in result:
+        jobs = result["jobs"]
+        lines += [
+            "",
+            f"| frames/s, file to file, {jobs['frames']} frames | encode | decode |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| --jobs {number} | {cell(jobs['fps']['encode'][number])} | "
+            f"{cell(jobs['fps']['decode'][number])} |"
+            for number in jobs["fps"]["encode"]
+        ]
+        lines.append("")
     if "memory_bytes" in result:
         memory = result["memory_bytes"]
         lines.append(

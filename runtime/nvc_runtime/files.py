@@ -20,10 +20,18 @@ from nvc_engines import Engine
 from nvc_errors import StreamError, UsageError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import DecodedFrame, Decoder, DecodeReport, Encoder, EncodeReport
+from nvc_runtime.codec.decoder import DecodePackets
+from nvc_runtime.codec.encoder import EncodeFrames
+from nvc_runtime.groups import (
+    check_jobs,
+    decoding_in_processes,
+    encoding_in_processes,
+    useful_jobs,
+)
 from nvc_runtime.observer import Observer
 from nvc_runtime.overlap import read_ahead, write_behind
 from nvc_runtime.stream import read_index
-from nvc_runtime.video import Frame, FrameReader, FrameWriter, open_reader, open_writer
+from nvc_runtime.video import Frame, FrameReader, FrameWriter, VideoInfo, open_reader, open_writer
 from nvc_runtime.video.target import FileTarget, StandardOutput
 
 PIPE = "-"
@@ -39,6 +47,7 @@ def encode_file(
     *,
     skip: int = 0,
     limit: int | None = None,
+    jobs: int | None = 1,
     overwrite: bool = False,
     observer: Observer | None = None,
 ) -> EncodeReport:
@@ -50,6 +59,8 @@ def encode_file(
         encoder: bundle, engine and settings.
         skip: input frames to pass over first.
         limit: frames to encode at most; None for all.
+        jobs: groups of pictures to encode side by side, see :mod:`nvc_runtime.groups`; None for as
+            many as pay off.
         overwrite: whether an existing file may be replaced.
         observer: is told of the progress.
 
@@ -60,6 +71,8 @@ def encode_file(
         EngineError: the engine failed.
 
     """
+    if jobs is not None:
+        check_jobs(jobs, encoder.engine.info.spec)
     check_stream_output(source, destination, overwrite=overwrite)
     if source == PIPE:
         check_standard_input()
@@ -69,14 +82,18 @@ def encode_file(
         create_stream(destination, overwrite=overwrite) as file,
         _frames(source, reader) as frames,
     ):
+        if jobs is None:
+            jobs = useful_jobs(encoder.engine, encoder.keyint, reader.info)
         observer.begin("encode", reader.info)
         try:
-            return encoder.encode(
-                frames,
-                reader.info,
-                file,
-                on_frame=lambda frame: observer.advance(frame.size_bytes),
-            )
+            with _encoding(encoder, reader.info, jobs) as encode:
+                return encoder.encode(
+                    frames,
+                    reader.info,
+                    file,
+                    on_frame=lambda frame: observer.advance(frame.size_bytes),
+                    encode=encode,
+                )
         finally:
             observer.end()
 
@@ -90,6 +107,7 @@ def decode_file(
     start: int = 0,
     limit: int | None = None,
     resume_at_intra: bool = False,
+    jobs: int | None = 1,
     overwrite: bool = False,
     observer: Observer | None = None,
 ) -> DecodeReport:
@@ -103,6 +121,8 @@ def decode_file(
         start: first frame to deliver.
         limit: frames to deliver at most; None for all.
         resume_at_intra: go on after damage; the caller must look at the report's ``damage``.
+        jobs: groups of pictures to decode side by side, see :mod:`nvc_runtime.groups`; None for as
+            many as pay off.
         overwrite: whether an existing output may be replaced.
         observer: is told of the progress.
 
@@ -115,6 +135,8 @@ def decode_file(
         EngineError: the engine failed.
 
     """
+    if jobs is not None:
+        check_jobs(jobs, engine.info.spec)
     check_video_output(source, destination, overwrite=overwrite)
     observer = observer or Observer()
     with open_stream(source) as file:
@@ -122,6 +144,8 @@ def decode_file(
             file, engine, bundle=bundle, start=start, limit=limit, resume_at_intra=resume_at_intra
         )
         info = replace(decoder.info, frame_count=frames_to_come(file, start, limit))
+        if jobs is None:
+            jobs = useful_jobs(engine, decoder.header.keyint, info)
         with open_writer(destination, info, overwrite=overwrite) as writer:
             for message in writer.notes:
                 observer.note(message)
@@ -129,8 +153,11 @@ def decode_file(
 
             try:
                 position = tell(file)
-                with write_behind(partial(write_frame, writer)) as put:
-                    for frame in decoder.frames(yuv=writer.takes_yuv):
+                with (
+                    _decoding(decoder, jobs, yuv=writer.takes_yuv) as decode,
+                    write_behind(partial(write_frame, writer)) as put,
+                ):
+                    for frame in decoder.frames(yuv=writer.takes_yuv, decode=decode):
                         with decoder.elapsed.measure("io"):
                             put(frame)
                         position, before = tell(file), position
@@ -146,6 +173,18 @@ def write_frame(writer: FrameWriter, frame: DecodedFrame) -> None:
         writer.write_yuv(frame.yuv)
     else:
         writer.write(frame.rgb)
+
+
+def _encoding(
+    encoder: Encoder, info: VideoInfo, jobs: int
+) -> AbstractContextManager[EncodeFrames | None]:
+    return nullcontext() if jobs == 1 else encoding_in_processes(encoder, info, jobs)
+
+
+def _decoding(
+    decoder: Decoder, jobs: int, *, yuv: bool
+) -> AbstractContextManager[DecodePackets | None]:
+    return nullcontext() if jobs == 1 else decoding_in_processes(decoder, jobs, yuv=yuv)
 
 
 def _frames(source: str, reader: FrameReader) -> AbstractContextManager[Iterable[Frame]]:

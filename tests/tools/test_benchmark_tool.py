@@ -53,6 +53,20 @@ def test_benchmark(clip: Path, block_bundle_path: Path, tmp_path: Path) -> None:
     assert "| transform |" in output.with_suffix(".md").read_text()
 
 
+def test_benchmark_of_jobs(clip: Path, block_bundle_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bench"
+    given = ["-i", str(clip), "-o", str(output), "--bundle", str(block_bundle_path)]
+    given += ["--engine", "ort:cpu,threads=1", "--frames", "1", "--repeats", "1", "--keyint", "1"]
+    assert benchmark.main([*given, "--jobs", "2"]) == 0
+    jobs = json.loads(output.with_suffix(".json").read_text())["jobs"]
+    assert jobs["frames"] == 4
+    for name in ("encode", "decode"):
+        assert list(jobs["fps"][name]) == ["1", "2"]
+        assert all(spread["median"] > 0 for spread in jobs["fps"][name].values())
+    assert "| --jobs 2 |" in output.with_suffix(".md").read_text()
+    assert benchmark.main([*given, "--jobs", "3"]) == 2
+
+
 def test_benchmark_reports_user_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["-i", str(tmp_path / "none.mp4"), "--bundle", "nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err

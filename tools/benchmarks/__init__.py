@@ -10,6 +10,7 @@ from benchmarks.coding import (
     time_encoding,
 )
 from benchmarks.entropy import EntropyWork, time_entropy, work_from_stream
+from benchmarks.groups import GroupRates, time_groups
 from benchmarks.memory import WORKER_FLAG, rss_of_decoding, run_worker
 from benchmarks.spread import Spread, spread_of
 
@@ -18,6 +19,7 @@ __all__ = [
     "BESIDE",
     "WORKER_FLAG",
     "EntropyWork",
+    "GroupRates",
     "Sample",
     "Spread",
     "TimedBundle",
@@ -28,5 +30,6 @@ __all__ = [
     "time_decoding",
     "time_encoding",
     "time_entropy",
+    "time_groups",
     "work_from_stream",
 ]

@@ -35,6 +35,7 @@ def encode(
     pixel_epsilon: options.PixelEpsilonOption = None,
     sync: options.SyncOption = 0,
     skip_level: options.SkipLevelOption = None,
+    jobs: options.JobsOption = None,
     overwrite: options.OverwriteOption = False,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -68,6 +69,7 @@ def encode(
                 encoder,
                 skip=skip,
                 limit=limit,
+                jobs=jobs,
                 overwrite=overwrite,
                 observer=progress,
             )

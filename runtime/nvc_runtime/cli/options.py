@@ -117,6 +117,15 @@ SkipOption = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N frames.")
 ]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        metavar="N",
+        help="Groups of pictures at a time, each in a process; default: what pays off, up to 4.",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("-y", help="Overwrite existing outputs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors on stderr.")]

@@ -1,8 +1,15 @@
 """Encoding and decoding with a bundle on an engine."""
 
-from nvc_runtime.codec.decoder import DecodedFrame, Decoder, DecoderTap
+from nvc_runtime.codec.decoder import Decoder
 from nvc_runtime.codec.elapsed import Elapsed
-from nvc_runtime.codec.encoder import EncodedFrame, Encoder, EncoderSettings
+from nvc_runtime.codec.encoder import Encoder, EncoderSettings
+from nvc_runtime.codec.packet_decoder import DecodedFrame, DecoderTap, PacketDecoder
+from nvc_runtime.codec.packet_encoder import (
+    EncodedFrame,
+    EncodedPacket,
+    PacketEncoder,
+    SourceFrame,
+)
 from nvc_runtime.codec.reports import DecodeReport, EncodeReport
 
 __all__ = [
@@ -13,6 +20,10 @@ __all__ = [
     "Elapsed",
     "EncodeReport",
     "EncodedFrame",
+    "EncodedPacket",
     "Encoder",
     "EncoderSettings",
+    "PacketDecoder",
+    "PacketEncoder",
+    "SourceFrame",
 ]

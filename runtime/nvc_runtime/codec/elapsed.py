@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+_ACTIVITIES: Final = ("transform_s", "entropy_s", "calibration_s", "io_s")
 
 
 @dataclass
@@ -13,7 +16,8 @@ class Elapsed:
     """Seconds by activity; ``total_s`` runs from construction to :meth:`stop`.
 
     Only the codec's own thread is measured: of video that another thread reads or writes, what
-    the codec waits for it is part of ``io_s``, and no more.
+    the codec waits for it is part of ``io_s``, and no more. Of groups of pictures that processes
+    code side by side the seconds of all are added up, which can be more than the total.
     """
 
     transform_s: float = 0.0
@@ -32,6 +36,18 @@ class Elapsed:
         finally:
             name = f"{activity}_s"
             setattr(self, name, getattr(self, name) + time.perf_counter() - start)
+
+    def add(self, other: Elapsed) -> None:
+        """Add what another spent, activity by activity."""
+        for name in _ACTIVITIES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def take(self) -> Elapsed:
+        """Return what has been spent since the last call, and begin anew."""
+        taken = replace(self)
+        for name in _ACTIVITIES:
+            setattr(self, name, 0.0)
+        return taken
 
     def stop(self) -> None:
         """Set ``total_s``."""

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nvc_calib import PositionCoder, encode_levels
+from nvc_calib import PositionCoder
 from nvc_engines import Engine
 from nvc_errors import UsageError, VideoError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec.elapsed import Elapsed
-from nvc_runtime.codec.guard import MIN_GAIN_DB, QualityGuard
-from nvc_runtime.codec.interpreter import Carried, Interpreter
-from nvc_runtime.codec.reports import EncodeReport, SymbolsDigest
-from nvc_runtime.codec.samples import (
-    SAMPLE_LEVELS,
-    Frame,
-    frame_from_output,
-    frame_from_planes,
-    input_from_frame,
-    psnr_db,
-    sample_index,
+from nvc_runtime.codec.packet_encoder import (
+    EncodedFrame,
+    EncodedPacket,
+    PacketEncoder,
+    SourceFrame,
 )
+from nvc_runtime.codec.reports import EncodeReport, SymbolsDigest
+from nvc_runtime.codec.samples import Frame
 from nvc_runtime.codec.scene import SceneCutDetector
-from nvc_runtime.codec.symbols import CodingRules, CodingTables, SymbolWriter
-from nvc_runtime.stream import ExactMode, FrameKind, FramePacket, StreamHeader, StreamWriter
+from nvc_runtime.stream import ExactMode, StreamHeader, StreamWriter
 from nvc_runtime.video import VideoInfo
 
 T = TypeVar("T")
+
+EncodeFrames: TypeAlias = Callable[[Iterator[SourceFrame], Elapsed], Iterator[EncodedPacket]]
+"""Turns the frames of a clip into the packets of its stream, in order, and adds the time that it
+takes."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,9 @@ class EncoderSettings:
 
     quality: 0 (smallest) .. 63 (best). intra_offset: by how many qualities intra frames are better,
     as far as there are; all later frames refer to them (None: not where keyint is 1 and none do).
-    keyint: frames from one intra frame to the next at most, 0: no limit. scene_cuts: whether the
-    first frame of a new scene is intra, too, and one whose quality breaks down otherwise.
+    keyint: frames from one group of pictures to the next at most, 0: no limit; groups start with an
+    intra frame. scene_cuts: whether the first frame of a new scene starts one, too, and a frame
+    whose quality breaks down otherwise is intra.
     skip_level: levels up to this are not coded, -1: all are. epsilon, pixel_epsilon: bounds of the
     drift that decoders may have, [0, 0.25). exact: whether decoded samples are the same everywhere,
     too. sync: frames from one sync frame to the next, 0: none; a sync frame's samples are exact,
@@ -59,17 +57,6 @@ class EncoderSettings:
     exact: ExactMode = ExactMode.SYMBOLS
     sync: int = 0
     scene_cuts: bool = True
-
-
-@dataclass(frozen=True)
-class EncodedFrame:
-    """One coded frame: its packet's size, quality, and what a decoder will show."""
-
-    number: int
-    kind: FrameKind
-    size_bytes: int
-    psnr_rgb_db: float
-    rgb: Frame
 
 
 class Encoder:
@@ -133,6 +120,17 @@ class Encoder:
             bundle_name=self.bundle.name,
         )
 
+    def packet_encoder(self, info: VideoInfo, elapsed: Elapsed) -> PacketEncoder:
+        """Return what encodes the frames of a video; ``elapsed`` is where time is added."""
+        return PacketEncoder(
+            self.bundle,
+            self.engine,
+            self.header(info),
+            elapsed,
+            intra_quality=self.intra_quality,
+            watches_quality=self.settings.scene_cuts,
+        )
+
     def encode(
         self,
         frames: Iterable[Frame],
@@ -140,181 +138,99 @@ class Encoder:
         file: BinaryIO,
         *,
         on_frame: Callable[[EncodedFrame], None] | None = None,
+        encode: EncodeFrames | None = None,
     ) -> EncodeReport:
         """Encode ``frames`` (uint8 (H, W, 3) each) and write a whole stream to ``file``.
 
-        Frames are taken one at a time; memory does not grow with their number. Raises
-        :class:`VideoError` for a frame of another size, ``EngineError`` and ``OutputError``.
+        Frames are taken one at a time; memory does not grow with their number. ``encode``: encodes
+        in place of this encoder's engine, as :mod:`nvc_runtime.groups` does in several processes.
+
+        Raises :class:`VideoError` for a frame of another size, ``EngineError`` and ``OutputError``.
         """
-        session = _Session(self, info, file)
+        output = _Output(self.header(info), file)
+        sources = self._grouped(frames, info, output.elapsed)
         try:
-            iterator = iter(frames)
-            while True:
-                with session.elapsed.measure("io"):
-                    frame = next(iterator, None)
-                if frame is None:
-                    break
-                coded = session.encode(frame)
+            if encode is None:
+                packets: Iterator[EncodedPacket] = map(
+                    self.packet_encoder(info, output.elapsed).encode, sources
+                )
+            else:
+                packets = encode(sources, output.elapsed)
+            for encoded in packets:
+                output.write(encoded)
                 if on_frame is not None:
-                    on_frame(coded)
+                    on_frame(encoded.frame)
         finally:
-            session.elapsed.stop()
-        return session.finish()
+            output.elapsed.stop()
+        return output.finish()
+
+    def _grouped(
+        self, frames: Iterable[Frame], info: VideoInfo, elapsed: Elapsed
+    ) -> Iterator[SourceFrame]:
+        """Take frames; number them, and tell where groups of pictures start."""
+        cuts = SceneCutDetector() if self.settings.scene_cuts else None
+        iterator, number, first = iter(frames), 0, 0
+        while True:
+            with elapsed.measure("io"):
+                frame = next(iterator, None)
+            if frame is None:
+                return
+            if frame.shape != info.shape or frame.dtype != np.uint8:
+                raise VideoError(
+                    f"frame {number}: found {frame.dtype} {frame.shape}, expected "
+                    f"uint8 {info.shape}"
+                )
+            cut = cuts is not None and cuts.is_cut(frame)
+            starts_group = number == 0 or cut or (self.keyint > 0 and number - first == self.keyint)
+            first = number if starts_group else first
+            yield SourceFrame(number, frame, starts_group)
+            number += 1
 
 
-@dataclass(frozen=True)
-class _Coded:
-    """One way to code a frame: its packet, what it carries on, and what it shows."""
+class _Output:
+    """The stream of one clip, and what its report sums up."""
 
-    packet: FramePacket
-    coder: SymbolWriter
-    carried: Carried
-    rgb: Frame
-    psnr: float
-
-
-class _Session:
-    """The state of encoding one clip."""
-
-    def __init__(self, encoder: Encoder, info: VideoInfo, file: BinaryIO) -> None:
-        self.encoder, self.info = encoder, info
+    def __init__(self, header: StreamHeader, file: BinaryIO) -> None:
         self.elapsed = Elapsed()
-        manifest = encoder.bundle.manifest
-        self.header = encoder.header(info)
-        self.rules = CodingRules(
-            manifest.scale_levels.count,
-            self.header.skip_level,
-            self.header.epsilon,
-            self.header.position_coder,
-        )
-        self.interpreter = Interpreter(
-            encoder.bundle,
-            encoder.engine,
-            manifest.padded(info.height, info.width),
-            self.elapsed,
-        )
-        self.writer = StreamWriter(file, self.header)
-        self.bits: dict[str, float] = {"header": 8.0 * self.writer.size_bytes}
-        self.digest = SymbolsDigest()
-        self.psnr_sum = 0.0
-        self.carried: Carried = {}
-        self.tables = CodingTables(encoder.bundle)
-        self.since_intra = 0
-        self.scene_cuts = SceneCutDetector() if encoder.settings.scene_cuts else None
-        self.guard = QualityGuard() if encoder.settings.scene_cuts else None
+        self._header, self._writer = header, StreamWriter(file, header)
+        self._bits: dict[str, float] = {"header": 8.0 * self._writer.size_bytes}
+        self._digest = SymbolsDigest()
+        self._psnr_sum = 0.0
 
-    def encode(self, frame: Frame) -> EncodedFrame:
-        """Code the next frame and write its packet."""
-        if frame.shape != self.info.shape or frame.dtype != np.uint8:
-            raise VideoError(
-                f"frame {self.writer.frame_count}: found {frame.dtype} {frame.shape}, expected "
-                f"uint8 {self.info.shape}"
-            )
-        number, keyint = self.writer.frame_count, self.encoder.keyint
-        cut = self.scene_cuts is not None and self.scene_cuts.is_cut(frame)
-        intra = number == 0 or cut or (keyint > 0 and self.since_intra + 1 == keyint)
-        quality = self.encoder.intra_quality if intra else self.encoder.quality
-        coded = self._code(frame, number, quality, intra=intra)
-        if not intra and self.guard is not None and self.guard.is_breakdown(coded.psnr):
-            again = self._code(frame, number, quality, intra=True)
-            if again.psnr > coded.psnr + MIN_GAIN_DB:
-                coded = again
-        if self.guard is not None:
-            self.guard.accept(coded.psnr, coded.packet.quality - self.encoder.quality)
-        packet = coded.packet
-        self.carried = coded.carried
-        self.since_intra = 0 if packet.kind is FrameKind.INTRA else self.since_intra + 1
-        with self.elapsed.measure("entropy"):
-            self.tables.accept(packet.kind, coded.coder.entropy.coded)
+    def write(self, encoded: EncodedPacket) -> None:
+        """Write a packet; add it to the bits by section; what coding rounds up is framing."""
+        packet = encoded.packet
         with self.elapsed.measure("io"):
-            self.writer.write(packet)
-        self._count(packet, coded.coder)
-        self.psnr_sum += min(coded.psnr, 100.0)
-        return EncodedFrame(number, packet.kind, packet.sizes.total, coded.psnr, coded.rgb)
-
-    def _code(self, frame: Frame, number: int, quality: int, *, intra: bool) -> _Coded:
-        """Code a frame without any effect on what comes after it."""
-        manifest = self.encoder.bundle.manifest
-        kind = FrameKind.INTRA if intra else FrameKind.INTER
-        coder = SymbolWriter(self.tables, kind, self.rules, self.elapsed)
-        coded = self.interpreter.run(
-            manifest.intra if intra else manifest.inter,
-            coder,
-            quality,
-            self.carried,
-            input_from_frame(frame, self.interpreter.padded),
-        )
-        output, carried = coded.rgb(), coded.carried
-        interval, since_intra = self.header.sync_interval, 0 if intra else self.since_intra + 1
-        sync = bool(interval and since_intra and since_intra % interval == 0)
-        size = (self.info.height, self.info.width)
-        if sync or self.header.exact is ExactMode.PIXELS:
-            decoded, pixels = self._exact_samples(sample_index(output, *size))
-        else:
-            decoded, pixels = frame_from_output(output, *size), None
-        if sync and manifest.sync is not None:
-            exact = input_from_frame(decoded, self.interpreter.padded)
-            carried = self.interpreter.synchronize(manifest.sync, exact)
-        with self.elapsed.measure("entropy"):
-            payload = coder.entropy.finish()
-        with self.elapsed.measure("calibration"):
-            calibration = coder.calibration.finish()
-        packet = FramePacket(
-            kind=kind,
-            frame_number=number,
-            quality=quality,
-            digest=coder.entropy.digest,
-            calibration=calibration,
-            payload=payload,
-            pixels=pixels,
-            sync=sync,
-        )
-        return _Coded(packet, coder, carried, decoded, psnr_db(decoded, frame))
-
-    def finish(self) -> EncodeReport:
-        """Write the index and sum up."""
-        before = self.writer.size_bytes
-        count = self.writer.frame_count
-        if count == 0:
-            raise VideoError("the input holds no frame; nothing was encoded")
-        self.writer.finish()
-        self.bits["index"] = 8.0 * (self.writer.size_bytes - before)
-        return EncodeReport(
-            frames=count,
-            width=self.info.width,
-            height=self.info.height,
-            size_bytes=self.writer.size_bytes,
-            bits=self.bits,
-            psnr_rgb_db=self.psnr_sum / count,
-            symbols_digest=self.digest.hexdigest(),
-            elapsed=self.elapsed,
-        )
-
-    def _exact_samples(self, index: NDArray[np.float32]) -> tuple[Frame, bytes]:
-        """Return what every decoder will show, and the pixel section that makes it so."""
-        with self.elapsed.measure("calibration"):
-            planes, side_information = encode_levels(
-                index,
-                levels=SAMPLE_LEVELS,
-                skip_level=-1,
-                epsilon=self.header.pixel_epsilon,
-                coder=self.header.position_coder,
-            )
-        check = zlib.crc32(planes.tobytes()).to_bytes(4, "little")
-        return frame_from_planes(planes), check + side_information
-
-    def _count(self, packet: FramePacket, coder: SymbolWriter) -> None:
-        """Add a packet to the bits by section; what coding rounds up counts as framing."""
-        self.digest.add(packet.digest)
-        sizes = packet.sizes
+            self._writer.write(packet)
+        self._digest.add(packet.digest)
+        self._psnr_sum += min(encoded.frame.psnr_rgb_db, 100.0)
+        sizes, symbol_bits = packet.sizes, sum(encoded.section_bits.values())
         counted = {
-            "framing": 8.0 * sizes.framing + 8.0 * sizes.payload - sum(coder.section_bits.values()),
+            "framing": 8.0 * sizes.framing + 8.0 * sizes.payload - symbol_bits,
             "checks": 8.0 * sizes.checks,
             "calibration": 8.0 * sizes.calibration,
             "pixels": 8.0 * sizes.pixels,
-        } | coder.section_bits
+        } | encoded.section_bits
         for section, bits in counted.items():
-            self.bits[section] = self.bits.get(section, 0.0) + bits
+            self._bits[section] = self._bits.get(section, 0.0) + bits
+
+    def finish(self) -> EncodeReport:
+        """Write the index and sum up."""
+        before, count = self._writer.size_bytes, self._writer.frame_count
+        if count == 0:
+            raise VideoError("the input holds no frame; nothing was encoded")
+        self._writer.finish()
+        self._bits["index"] = 8.0 * (self._writer.size_bytes - before)
+        return EncodeReport(
+            frames=count,
+            width=self._header.width,
+            height=self._header.height,
+            size_bytes=self._writer.size_bytes,
+            bits=self._bits,
+            psnr_rgb_db=self._psnr_sum / count,
+            symbols_digest=self._digest.hexdigest(),
+            elapsed=self.elapsed,
+        )
 
 
 def _or_default(value: T | None, default: T) -> T:

@@ -11,7 +11,7 @@ from block_codec import moving_frames, video_info
 
 from nvc_engines import Engine
 from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings
-from nvc_runtime.codec import encoder as module
+from nvc_runtime.codec import packet_encoder as module
 from nvc_runtime.codec.guard import QualityGuard
 from nvc_runtime.stream import FrameKind
 

@@ -1,0 +1,239 @@
+"""Decode the packets of a stream, one after the other, to frames."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc_calib import decode_levels
+from nvc_engines import Engine
+from nvc_errors import CalibrationError, DamagedInputError, StreamError
+from nvc_runtime.bundle import Bundle, CodeStep
+from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.codec.interpreter import Carried, Interpreter, Reconstruction
+from nvc_runtime.codec.planes import converter_for
+from nvc_runtime.codec.samples import (
+    SAMPLE_LEVELS,
+    Frame,
+    frame_from_output,
+    frame_from_planes,
+    input_from_frame,
+    sample_index,
+)
+from nvc_runtime.codec.symbols import CodingRules, CodingTables, SymbolCoder, SymbolReader
+from nvc_runtime.stream import FrameKind, FramePacket, StreamHeader
+from nvc_runtime.video import Planes, VideoInfo
+from nvc_runtime.video.yuv import YuvConverter
+
+CHECK_SIZE = 4
+"""Bytes of the CRC-32 at the start of a pixel section."""
+
+
+class DecodedFrame:
+    """One decoded frame; ``digest`` covers its levels and symbols (u32).
+
+    Samples are worked out when first asked for, by the thread that asks.
+    """
+
+    def __init__(
+        self,
+        packet: FramePacket,
+        info: VideoInfo,
+        *,
+        rgb: Callable[[], Frame] | None = None,
+        yuv: Callable[[], Planes] | None = None,
+    ) -> None:
+        """Keep what is known of the frame, and a function that makes one kind of its samples."""
+        self.number, self.kind, self.digest = packet.frame_number, packet.kind, packet.digest
+        self._info, self._make_rgb, self._make_yuv = info, rgb, yuv
+
+    @cached_property
+    def rgb(self) -> Frame:
+        """The samples, uint8 (H, W, 3)."""
+        if self._make_rgb is not None:
+            return self._make_rgb()
+        return self._converter().rgb_from_yuv(self.yuv)
+
+    @cached_property
+    def yuv(self) -> Planes:
+        """The samples as Y, U and V of the video, uint8.
+
+        Raises ``VideoError`` if no conversion is known for the video's matrix.
+        """
+        if self._make_yuv is not None:
+            return self._make_yuv()
+        return self._converter().yuv_from_rgb(self.rgb)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process gets the samples that the codec made, worked out here."""
+        made = "rgb" if self._make_rgb is not None else "yuv"
+        if self._make_rgb is not None or self._make_yuv is not None:
+            getattr(self, made)
+        return self.__dict__ | {"_make_rgb": None, "_make_yuv": None}
+
+    def _converter(self) -> YuvConverter:
+        info = self._info
+        return YuvConverter(info.width, info.height, info.chroma, info.color)
+
+
+class DecoderTap(Protocol):
+    """Sees what an engine computed, before calibration resolves it. Arrays must not be changed."""
+
+    def index(self, frame_number: int, tensor: str, index: NDArray[np.float32]) -> None:
+        """Take the scale index (C, H, W), float32, of one coding step."""
+
+    def samples(self, frame_number: int, index: NDArray[np.float32]) -> None:
+        """Take the sample index 255 x + 1/2, float32 (3, H, W), of one frame."""
+
+
+class _TappedReader(SymbolCoder):
+    """Shows a reader's scale indices to a tap."""
+
+    needs_symbols = False
+
+    def __init__(self, reader: SymbolReader, tap: DecoderTap, packet: FramePacket) -> None:
+        self._reader, self._tap, self._number = reader, tap, packet.frame_number
+
+    def code(
+        self,
+        step: CodeStep,
+        index: NDArray[np.float32] | None,
+        symbols: NDArray[np.float32] | None,
+        shape: tuple[int, int, int],
+    ) -> NDArray[np.float32]:
+        """Pass a step on to the reader."""
+        if index is not None:
+            self._tap.index(self._number, step.tensor, index)
+        return self._reader.code(step, index, symbols, shape)
+
+
+class PacketDecoder:
+    """What a decoder carries from frame to frame, on one engine.
+
+    A group of pictures, from one intra frame to the next, can be decoded by one that has seen
+    nothing before it.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        header: StreamHeader,
+        elapsed: Elapsed,
+        *,
+        tap: DecoderTap | None = None,
+    ) -> None:
+        """Make ready for the packets of a stream with this header; the bundle is the one it names.
+
+        ``elapsed``: where time is added. ``tap``: see :class:`Decoder`.
+        """
+        self.bundle, self.engine, self.header = bundle, engine, header
+        self.info = VideoInfo(
+            width=header.width,
+            height=header.height,
+            frame_rate=header.frame_rate,
+            color=header.color,
+            chroma=header.chroma,
+        )
+        manifest = bundle.manifest
+        self._rules = CodingRules(
+            manifest.scale_levels.count, header.skip_level, header.epsilon, header.position_coder
+        )
+        self._elapsed = elapsed
+        self._interpreter = Interpreter(
+            bundle, engine, manifest.padded(header.height, header.width), elapsed
+        )
+        self._tables = CodingTables(bundle)
+        self._plane_converter = converter_for(self.info)
+        self._tap = tap
+        self._carried: Carried | None = None
+
+    def decode(self, packet: FramePacket, *, yuv: bool) -> DecodedFrame:
+        """Decode the packet that follows the last one, or any of an intra frame.
+
+        ``yuv``: whether the frame's ``yuv`` will be asked for, as in :meth:`Decoder.frames`.
+
+        Raises ``StreamError``, ``CalibrationError`` and ``EngineError``.
+        """
+        manifest = self.bundle.manifest
+        self._check_quality(packet)
+        program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
+        reader = SymbolReader(
+            self._tables,
+            self._rules,
+            packet,
+            self.bundle.manifest.scale_elements(program, self._interpreter.padded),
+            str(self.engine.info.spec),
+            self._elapsed,
+        )
+        coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
+        # Until this frame has proved right there is nothing that the next one may refer to.
+        carried, self._carried = self._carried, None
+        if carried is None and packet.kind is FrameKind.INTER:
+            raise StreamError(
+                f"frame {packet.frame_number} refers to one that could not be decoded; go on at "
+                "the next intra frame"
+            )
+        coded = self._interpreter.run(program, coder, packet.quality, carried or {})
+        reader.finish()
+        is_plain = packet.pixels is None and self._tap is None
+        if yuv and is_plain and coded.has_planes and self._plane_converter is not None:
+            make_yuv = partial(self._plane_converter.convert, *coded.planes())
+            self._carried = coded.carried
+            return DecodedFrame(packet, self.info, yuv=make_yuv)
+        return self._decode_rgb(packet, coded)
+
+    def _decode_rgb(self, packet: FramePacket, coded: Reconstruction) -> DecodedFrame:
+        output, size = coded.rgb(), (self.header.height, self.header.width)
+        if self._tap is not None:
+            self._tap.samples(packet.frame_number, sample_index(output, *size))
+        self._carried = coded.carried
+        if packet.pixels is None:
+            make_rgb = partial(frame_from_output, output, *size)
+            return DecodedFrame(packet, self.info, rgb=make_rgb)
+        exact = self._exact_samples(sample_index(output, *size), packet.frame_number, packet.pixels)
+        sync = self.bundle.manifest.sync
+        if packet.sync and sync is not None:
+            samples = input_from_frame(exact, self._interpreter.padded)
+            self._carried = self._interpreter.synchronize(sync, samples)
+        return DecodedFrame(packet, self.info, rgb=lambda: exact)
+
+    def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:
+        """Round samples as the encoder did, with the help of the packet's pixel section."""
+        check, side_information = section[:CHECK_SIZE], section[CHECK_SIZE:]
+        try:
+            with self._elapsed.measure("calibration"):
+                planes = decode_levels(
+                    index,
+                    side_information,
+                    levels=SAMPLE_LEVELS,
+                    skip_level=-1,
+                    epsilon=self.header.pixel_epsilon,
+                    coder=self.header.position_coder,
+                )
+        except DamagedInputError as error:
+            raise StreamError(f"frame {number}, samples: {error}") from error
+        except CalibrationError as error:
+            raise self._pixel_drift(number) from error
+        if zlib.crc32(planes.tobytes()).to_bytes(CHECK_SIZE, "little") != check:
+            raise self._pixel_drift(number)
+        return frame_from_planes(planes)
+
+    def _pixel_drift(self, number: int) -> CalibrationError:
+        return CalibrationError(
+            f"frame {number}, samples, engine {self.engine.info.spec}: they are not the encoder's, "
+            f"so their drift exceeds the stream's pixel epsilon {self.header.pixel_epsilon:.3g}; "
+            "encode with a larger --pixel-epsilon, or decode with an engine closer to the encoder's"
+        )
+
+    def _check_quality(self, packet: FramePacket) -> None:
+        if packet.quality >= self.bundle.manifest.qualities:
+            raise StreamError(
+                f"frame {packet.frame_number} has quality {packet.quality}, the bundle "
+                f"{self.bundle.manifest.qualities}"
+            )

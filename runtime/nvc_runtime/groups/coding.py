@@ -1,0 +1,102 @@
+"""Encode and decode in processes: what they open, and what takes the codec's place here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from nvc_engines import EngineSpec, open_engine
+from nvc_runtime.bundle import Bundle
+from nvc_runtime.codec import (
+    DecodedFrame,
+    Decoder,
+    Elapsed,
+    EncodedPacket,
+    Encoder,
+    EncoderSettings,
+    PacketDecoder,
+    SourceFrame,
+)
+from nvc_runtime.codec.decoder import DecodePackets
+from nvc_runtime.codec.encoder import EncodeFrames
+from nvc_runtime.groups.jobs import spec_of_job
+from nvc_runtime.groups.pool import GroupPool
+from nvc_runtime.stream import FrameKind, FramePacket, StreamHeader
+from nvc_runtime.video import VideoInfo
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def decoding_in_processes(decoder: Decoder, jobs: int, *, yuv: bool) -> Iterator[DecodePackets]:
+    """Give what :meth:`Decoder.frames` takes to decode so many groups of pictures side by side.
+
+    ``yuv``: as there. A frame's samples are worked out before it arrives. Raises what opening and
+    running the engine there raises.
+    """
+    spec = spec_of_job(decoder.engine, jobs)
+    open_work = partial(_open_decoding, spec, decoder.bundle.path, decoder.header, yuv)
+    with GroupPool(jobs, open_work, _is_intra) as pool:
+        yield partial(_timed, pool)
+
+
+@contextmanager
+def encoding_in_processes(encoder: Encoder, info: VideoInfo, jobs: int) -> Iterator[EncodeFrames]:
+    """Give what :meth:`Encoder.encode` takes to encode so many groups of pictures side by side.
+
+    The stream is that of one job, if its engine has as many threads as those here.
+    """
+    spec = spec_of_job(encoder.engine, jobs)
+    open_work = partial(_open_encoding, spec, encoder.bundle.path, encoder.settings, info)
+    with GroupPool(jobs, open_work, _starts_group) as pool:
+        yield partial(_timed, pool)
+
+
+def _timed(
+    pool: GroupPool[Item, tuple[Result, Elapsed]], items: Iterable[Item], elapsed: Elapsed
+) -> Iterator[Result]:
+    for result, spent in pool(items):
+        elapsed.add(spent)
+        yield result
+
+
+def _is_intra(packet: FramePacket) -> bool:
+    return packet.kind is FrameKind.INTRA
+
+
+def _starts_group(source: SourceFrame) -> bool:
+    return source.starts_group
+
+
+@contextmanager
+def _open_decoding(
+    spec: EngineSpec, bundle: Path, header: StreamHeader, yuv: bool
+) -> Iterator[Callable[[FramePacket], tuple[DecodedFrame, Elapsed]]]:
+    with open_engine(spec) as engine:
+        elapsed = Elapsed()
+        decoder = PacketDecoder(Bundle(bundle), engine, header, elapsed)
+
+        def decode(packet: FramePacket) -> tuple[DecodedFrame, Elapsed]:
+            frame = decoder.decode(packet, yuv=yuv)
+            return frame, elapsed.take()
+
+        yield decode
+
+
+@contextmanager
+def _open_encoding(
+    spec: EngineSpec, bundle: Path, settings: EncoderSettings, info: VideoInfo
+) -> Iterator[Callable[[SourceFrame], tuple[EncodedPacket, Elapsed]]]:
+    with open_engine(spec) as engine:
+        elapsed = Elapsed()
+        encoder = Encoder(Bundle(bundle), engine, settings).packet_encoder(info, elapsed)
+
+        def encode(source: SourceFrame) -> tuple[EncodedPacket, Elapsed]:
+            encoded = encoder.encode(source)
+            return encoded, elapsed.take()
+
+        yield encode
