@@ -1,19 +1,21 @@
 """Parameters and multiply-accumulate operations of a codec, graph by graph.
 
-The count is that of the convolutions which run, found with forward hooks: warping, resampling,
-activations, the analytic flow and the tables of a hyperprior are not in it. Every graph is fully
-convolutional and works on frames padded to the alignment, so a square of a few alignment blocks is
-measured and multiplied; what a graph leaves out at the border counts less than it would in one.
+The count is that of the convolutions which run, layers or not: warping, resampling, activations and
+the tables of a hyperprior are not in it. Every graph is fully convolutional and works on frames
+padded to the alignment, so a square of a few alignment blocks is measured and multiplied; what a
+graph leaves out at the border counts less than it would in one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nvc_export.onnx_export import example_inputs
 from nvc_models.graph import CodecGraph, CodecGraphs
@@ -25,9 +27,13 @@ BLOCKS: Final = 4
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution that ran: its identity, its parameters, its MACs for the square."""
+    """One convolution that ran: its parameters, its MACs for the square.
 
-    key: int
+    ``key``: convolutions that share their weights have the same one; of a model, what
+    :func:`key_of_weights` gives.
+    """
+
+    key: Hashable
     parameters: int
     macs: int
 
@@ -141,6 +147,11 @@ def count_parameters(graphs: Iterable[GraphCost]) -> int:
     return sum({c.key: c.parameters for graph in graphs for c in graph.convolutions}.values())
 
 
+def key_of_weights(weight: Tensor) -> Hashable:
+    """Return what tells weights apart while they are in memory; views of the same are the same."""
+    return weight.untyped_storage().data_ptr(), weight.storage_offset(), tuple(weight.shape)
+
+
 def padded_pixels(width: int, height: int, alignment: int) -> int:
     """Pixels of a frame after padding right and bottom to multiples of ``alignment``."""
     return -(-width // alignment) * -(-height // alignment) * alignment**2
@@ -149,6 +160,7 @@ def padded_pixels(width: int, height: int, alignment: int) -> int:
 def complexity_from_codec(codec: CodecGraphs) -> tuple[ProgramCost, ...]:
     """Measure the intra and the inter program of a codec."""
     graphs = {graph.name: graph for graph in codec.graphs}
+    counter = _ConvolutionCounter()
     costs = []
     for program in PROGRAMS:
         runs = [step for step in codec.programs[program]["steps"] if "run" in step]
@@ -156,7 +168,12 @@ def complexity_from_codec(codec: CodecGraphs) -> tuple[ProgramCost, ...]:
             ProgramCost(
                 program,
                 tuple(
-                    _graph_cost(codec, graphs[step["run"]], decoder=step.get("side") != "encode")
+                    GraphCost(
+                        step["run"],
+                        step.get("side") != "encode",
+                        counter.convolutions_of(codec, graphs[step["run"]]),
+                        BLOCKS * codec.alignment,
+                    )
                     for step in runs
                 ),
             )
@@ -164,25 +181,36 @@ def complexity_from_codec(codec: CodecGraphs) -> tuple[ProgramCost, ...]:
     return tuple(costs)
 
 
-def _graph_cost(codec: CodecGraphs, graph: CodecGraph, *, decoder: bool) -> GraphCost:
-    """Run a graph on a square of blocks and record its convolutions."""
-    found: list[Convolution] = []
+class _ConvolutionCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every convolution that PyTorch carries out."""
 
-    def record(layer: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, nn.Conv2d)
-        # Not parameters(): a fixed matrix has to be shipped and applied like any other.
-        parameters = sum(t.numel() for t in (layer.weight, layer.bias) if t is not None)
-        # Every number that comes out took one row of weights, however the numbers are arranged.
-        outputs = (output,) if isinstance(output, Tensor) else output
-        macs = layer.weight[0].numel() * sum(tensor[0].numel() for tensor in outputs)
-        found.append(Convolution(id(layer), parameters, macs))
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._found: list[Convolution] = []
+        self._weights: list[Tensor] = []
+        """Kept, so that none takes the place of another in memory."""
 
-    layers = [layer for layer in graph.module.modules() if isinstance(layer, nn.Conv2d)]
-    handles = [layer.register_forward_hook(record) for layer in layers]
-    try:
-        with torch.no_grad():
+    def convolutions_of(self, codec: CodecGraphs, graph: CodecGraph) -> tuple[Convolution, ...]:
+        """Run a graph on a square of blocks; return its convolutions."""
+        self._found = []
+        with torch.no_grad(), self:
             graph.module(*example_inputs(codec, graph, (BLOCKS, BLOCKS)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return GraphCost(graph.name, decoder, tuple(found), BLOCKS * codec.alignment)
+        return tuple(self._found)
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        arguments: tuple[Any, ...] = (),
+        keywords: Mapping[str, Any] | None = None,
+    ) -> Any:
+        output = function(*arguments, **(keywords or {}))
+        if function is torch.ops.aten.convolution.default:
+            source, weight, bias, *_, transposed, _padding, _groups = arguments
+            # Every weight meets every position of the output; a transposed one, of the input.
+            places = source if transposed else output
+            macs = weight.numel() * places.shape[0] * math.prod(places.shape[2:])
+            parameters = weight.numel() + (0 if bias is None else bias.numel())
+            self._weights.append(weight)
+            self._found.append(Convolution(key_of_weights(weight), parameters, macs))
+        return output

@@ -19,6 +19,7 @@ class Task(NamedTuple):
     starts: bool = False
     delay_s: float = 0.0
     ending: str = "result"
+    load: bytes = b""
 
 
 class Done(NamedTuple):
@@ -50,5 +51,7 @@ def _work(task: Task) -> Done:
         raise ZeroDivisionError(f"task {task.number}")
     if task.ending == "death":
         os._exit(3)
+    if task.ending == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     return Done(task.number, os.getpid(), signal.SIGINT not in blocked)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from nvc_export.complexity import (
     PAPER_HEIGHT,
     PAPER_WIDTH,
     ProgramCost,
+    key_of_weights,
 )
 from nvc_export.pruning.dependencies import ChannelGroup
 
@@ -114,10 +115,12 @@ class CostModel:
         program: ProgramCost,
         groups: Sequence[ChannelGroup],
     ) -> None:
-        convs = {id(layer): (name, layer) for name, layer in convolutions.items()}
+        convs = {key_of_weights(m.weight): (name, m) for name, m in convolutions.items()}
         self.layers: dict[str, _Layer] = {}
         for graph in program.graphs:
             for found in graph.convolutions:
+                if found.key not in convs:
+                    continue
                 name, conv = convs[found.key]
                 height, width = conv.kernel_size
                 runs = found.macs / conv.weight.numel() / graph.side**2
@@ -134,6 +137,22 @@ class CostModel:
                 )
                 layer.runs += runs
                 layer.decoder |= graph.decoder
+        # Convolutions that are no layers: a fixed kernel, or weights that are selected from others.
+        others = ProgramCost(
+            program.name,
+            tuple(
+                replace(
+                    graph, convolutions=tuple(c for c in graph.convolutions if c.key not in convs)
+                )
+                for graph in program.graphs
+            ),
+        )
+        self._fixed = {
+            "macs": others.macs_per_pixel * PIXELS,
+            "parameters": float(others.parameters),
+            "decoder_macs": others.decoder_macs_per_pixel * PIXELS,
+            "decoder_parameters": float(others.decoder_parameters),
+        }
         self.groups = {g.name: g for g in groups if any(m.name in self.layers for m in g.members)}
         self._entering: dict[str, list[tuple[str, float, bool]]] = {
             name: [] for name in self.layers
@@ -157,7 +176,7 @@ class CostModel:
 
     def cost(self, kept: Mapping[str, float]) -> dict[str, float]:
         """Return the four figures of :class:`Budget` if groups keep ``kept`` of their channels."""
-        totals = dict.fromkeys((item.name for item in fields(Budget)), 0.0)
+        totals = dict(self._fixed)
         for name, layer in self.layers.items():
             ins, outs = float(layer.ins), float(layer.outs)
             for group, share, output in self._entering[name]:

@@ -3,6 +3,9 @@
 Processes are started afresh (``spawn``): a fork would copy the threads and locks of an engine. So a
 program that uses this guards what it does with ``if __name__ == "__main__"``. A process ends when
 its pool is closed, and when the process that started it is gone.
+
+Each process is served by a thread, which sends an item and waits for its result: no more than one
+is under way in either direction, however large a group is.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from enum import Enum, auto
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
@@ -28,84 +33,79 @@ OpenWork: TypeAlias = Callable[[], AbstractContextManager[Callable[[Item], Resul
 """Opens, in a process, what makes results of items; it is pickled, and so are they."""
 
 GRACE_S: Final = 5.0
-"""How long a process that has nothing to do may take to end."""
+"""How long a process that has closed its connection may take to end."""
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 
-class _Message(Enum):
-    """What a process tells, besides a value."""
+@dataclass
+class _Group(Generic[Item, Result]):
+    """Items that one process works on, and what comes of them.
 
-    RESULT = auto()
-    DONE = auto()
-    FAILED = auto()
+    ``error``: what ``items`` ended with. ``outcomes``: (True, result) for each item, then (False,
+    error) with what the work ended with, or None.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    error: BaseException | None = None
+    outcomes: SimpleQueue[tuple[bool, Any]] = field(default_factory=SimpleQueue)
+
+    def results(self) -> Iterator[Result]:
+        """Yield the results as they come; raise what the work ended with."""
+        while True:
+            is_result, value = self.outcomes.get()
+            if is_result:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
 
 
-class _Run(Generic[Result]):
-    """One group on its way: what has come of it so far."""
-
-    def __init__(self) -> None:
-        self.results: deque[Result] = deque()
-        self.error: BaseException | None = None
-        self.done = False
-
-
-class _Worker(Generic[Item, Result]):
-    """A process, and the group it has."""
+class _Process(Generic[Item, Result]):
+    """A process that makes results of items."""
 
     def __init__(self, open_work: OpenWork[Item, Result]) -> None:
-        self.run: _Run[Result] | None = None
-        self.connection, theirs = _SPAWN.Pipe()
+        self._connection, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(theirs, open_work), daemon=True)
         with _interrupts_blocked():
             self._process.start()
         theirs.close()
 
-    def start(self, group: list[Item]) -> _Run[Result]:
-        """Send a group to the process, which must have none."""
-        run = self.run = _Run()
+    def work(self, item: Item) -> Result:
+        """Return the result of an item. Raises what the work raised; the process has ended then."""
+        with suppress(OSError):  # If it has ended, what it said last tells why.
+            self._connection.send(item)
         try:
-            self.connection.send(group)
-        except OSError:
-            self._fail()
-        return run
-
-    def receive(self) -> None:
-        """Take one message from the process; it must have a group."""
-        run = self.run
-        if run is None:
-            raise ValueError("the process has no group")
-        try:
-            message, value = self.connection.recv()
+            is_result, value = self._connection.recv()
         except (EOFError, OSError):
-            self._fail()
-            return
-        if message is _Message.RESULT:
-            run.results.append(value)
-            return
-        run.error, run.done, self.run = value, True, None
+            raise self._sudden_end() from None
+        if not is_result:
+            raise value
+        result: Result = value
+        return result
 
-    def close(self) -> None:
-        """End the process: kindly if it has no group."""
-        self.connection.close()
-        if self.run is None:
-            self._process.join(GRACE_S)
+    def end(self) -> None:
+        """End the process, whatever it does."""
         self._process.terminate()
         self._process.join()
-        self._process.close()
+        self._connection.close()
 
-    def _fail(self) -> None:
+    def _sudden_end(self) -> EngineError:
         self._process.join(GRACE_S)
-        if self.run is not None:
-            self.run.done = True
-            self.run.error = EngineError(
-                f"a process that coded frames ended without a word (exit code "
-                f"{self._process.exitcode}): out of memory? Use a smaller --jobs"
-            )
+        code = self._process.exitcode
+        hint = (
+            ": out of memory? Use a smaller --jobs"
+            if code == -getattr(signal, "SIGKILL", 9)
+            else ""
+        )
+        return EngineError(
+            f"a process that coded frames ended without a word (exit code {code}){hint}"
+        )
 
 
 class GroupPool(Generic[Item, Result]):
-    """Maps items to results; call it, and use it as a context manager."""
+    """Maps items to results; call it within its ``with`` block."""
 
     def __init__(
         self,
@@ -113,47 +113,19 @@ class GroupPool(Generic[Item, Result]):
         open_work: OpenWork[Item, Result],
         starts_group: Callable[[Item], bool],
     ) -> None:
-        """Map with at most so many processes; they are started when there are groups for them.
+        """Map with so many processes.
 
         ``starts_group``: whether an item can be worked on without those before it.
         """
         self._jobs, self._open_work, self._starts_group = jobs, open_work, starts_group
-        self._workers: list[_Worker[Item, Result]] = []
-
-    def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
-        """Yield the result of each item, in order.
-
-        Up to one group more than there are processes is read ahead. What ``items`` or the work
-        raises is raised here once all results before it have been taken.
-        """
-        groups = self._groups(items)
-        runs: deque[_Run[Result]] = deque()
-        failure: Exception | None = None
-        more = True
-        while more or runs:
-            while more and len(runs) <= self._jobs and (worker := self._idle()) is not None:
-                try:
-                    group = next(groups, None)
-                except Exception as error:
-                    group, failure = None, error
-                if group is None:
-                    more = False
-                else:
-                    runs.append(worker.start(group))
-            if not runs:
-                break
-            first = runs[0]
-            self._receive(0.0 if first.results or first.done else None)
-            if first.results:
-                yield first.results.popleft()
-            elif first.done:
-                if first.error is not None:
-                    raise first.error
-                runs.popleft()
-        if failure is not None:
-            raise failure
+        self._processes: list[_Process[Item, Result]] = []
+        self._idle: SimpleQueue[_Process[Item, Result]] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(jobs, "group")
 
     def __enter__(self) -> Self:
+        for _ in range(self._jobs):
+            self._processes.append(_Process(self._open_work))
+            self._idle.put(self._processes[-1])
         return self
 
     def __exit__(
@@ -162,43 +134,52 @@ class GroupPool(Generic[Item, Result]):
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End all processes."""
-        workers, self._workers = self._workers, []
-        for worker in workers:
-            worker.close()
+        """End all processes, whatever they do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.end()
+        self._threads.shutdown()
 
-    def _groups(self, items: Iterable[Item]) -> Iterator[list[Item]]:
-        group: list[Item] = []
-        failure: Exception | None = None
+    def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the result of each item, in order.
+
+        Up to one group more than there are processes is read ahead. What ``items`` or the work
+        raises is raised here once all results before it have been taken. After an error of the work
+        its process is gone, and so is the use of this pool.
+        """
+        groups = self._groups(items)
+        running: deque[_Group[Item, Result]] = deque()
+        while True:
+            while len(running) <= self._jobs and (group := next(groups, None)) is not None:
+                running.append(group)
+                self._threads.submit(self._work, group)
+            if not running:
+                return
+            yield from running.popleft().results()
+
+    def _groups(self, items: Iterable[Item]) -> Iterator[_Group[Item, Result]]:
+        group: _Group[Item, Result] = _Group()
         try:
             for item in items:
-                if group and self._starts_group(item):
+                if group.items and self._starts_group(item):
                     yield group
-                    group = []
-                group.append(item)
+                    group = _Group()
+                group.items.append(item)
         except Exception as error:
-            failure = error
-        if group:
+            group.error = error
+        if group.items or group.error is not None:
             yield group
-        if failure is not None:
-            raise failure
 
-    def _idle(self) -> _Worker[Item, Result] | None:
-        """Return a process that has no group; None if all have one."""
-        for worker in self._workers:
-            if worker.run is None:
-                return worker
-        if len(self._workers) == self._jobs:
-            return None
-        self._workers.append(_Worker(self._open_work))
-        return self._workers[-1]
-
-    def _receive(self, timeout_s: float | None) -> None:
-        busy = [worker for worker in self._workers if worker.run is not None]
-        ready = wait([worker.connection for worker in busy], timeout_s)
-        for worker in busy:
-            if worker.connection in ready:
-                worker.receive()
+    def _work(self, group: _Group[Item, Result]) -> None:
+        """Have a process work on a group; runs on a thread of its own."""
+        process, error = self._idle.get(), group.error
+        try:
+            for item in group.items:
+                group.outcomes.put((True, process.work(item)))
+        except Exception as failure:
+            error = failure
+        self._idle.put(process)
+        group.outcomes.put((False, error))
 
 
 @contextmanager
@@ -216,16 +197,26 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _serve(connection: Connection, open_work: OpenWork[Any, Any]) -> None:
-    """Work on groups until there are no more: the process's main function."""
+    """Make results of items until there are no more: the process's main function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with open_work() as work:
-            while True:
-                for item in connection.recv():
-                    connection.send((_Message.RESULT, work(item)))
-                connection.send((_Message.DONE, None))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # The pool is closed, or its process gone.
+            while (item := _receive(connection)) is not None:
+                _send(connection, (True, work(item)))
     except NvcError as error:
-        connection.send((_Message.FAILED, error))
+        _send(connection, (False, error))
     except Exception:
-        connection.send((_Message.FAILED, RuntimeError(traceback.format_exc())))
+        _send(connection, (False, RuntimeError(traceback.format_exc())))
+
+
+def _receive(connection: Connection) -> Any:
+    """Return the next item, None if there is nobody any more to send one."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _send(connection: Connection, outcome: tuple[bool, Any]) -> None:
+    with suppress(OSError):  # Nobody is there any more.
+        connection.send(outcome)

@@ -89,15 +89,27 @@ def test_a_bug_in_a_process_shows_where_it_is() -> None:
         list(mapped([Task(0, starts=True, ending="bug")]))
 
 
-def test_a_process_that_dies_is_an_error() -> None:
-    with pytest.raises(EngineError, match=r"exit code 3.*smaller --jobs"), pool() as mapped:
-        list(mapped([Task(0, starts=True), Task(1, ending="death")]))
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [("death", r"\(exit code 3\)$"), ("kill", r"\(exit code -9\): out of memory\?.*--jobs")],
+)
+def test_a_process_that_dies_is_an_error(ending: str, message: str) -> None:
+    with pytest.raises(EngineError, match=message), pool() as mapped:
+        list(mapped([Task(0, starts=True), Task(1, ending=ending)]))
 
 
 def test_work_that_cannot_be_opened_is_its_own_error() -> None:
     broken: GroupPool[Task, Done] = GroupPool(2, open_nothing, lambda task: task.starts)
     with pytest.raises(EngineUnavailableError, match="no such engine"), broken as mapped:
-        list(mapped(tasks(1, 1)))
+        list(mapped([Task(0, starts=True, load=bytes(1 << 22))]))
+
+
+def test_what_is_left_of_one_call_does_not_reach_the_next() -> None:
+    with pool() as mapped:
+        for done in mapped(tasks(2, 2, 2, 2)):
+            assert done.number == 0
+            break
+        assert [done.number for done in mapped(tasks(2, 1))] == [0, 1, 2]
 
 
 def test_an_error_of_the_source_comes_after_all_that_it_gave() -> None:
