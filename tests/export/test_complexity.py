@@ -19,9 +19,9 @@ from nvc_export.bundle_complexity import complexity_from_bundle, convolutions_of
 from nvc_export.cli.main import run
 from nvc_export.complexity import complexity_from_codec, padded_pixels
 from nvc_models.graph import CodecGraph, CodecGraphs, TensorShape
-from nvc_models.swift.interpolation import COLUMNS, ROWS, TOGETHER
-from nvc_models.swift.planes import BLOCK, DOWN, LUMA, UP
+from nvc_models.swift.planes import BLOCK, LUMA
 from nvc_models.tian2023.graphs import graphs_from_model
+from nvc_models.tian2023.motion import FlowEstimator
 
 
 class _Layers(nn.Module):
@@ -85,6 +85,9 @@ def test_a_codec_is_counted_without_leaving_a_trace(name: str) -> None:
     for cost, part in ((intra, model.intra), (inter, model.inter)):
         convolutions = [m for m in part.modules() if isinstance(m, nn.Conv2d)]
         whole = sum(p.numel() for m in convolutions for p in m.parameters())
+        # The derivative in the analytic flow is no layer, but a convolution.
+        flows = [m for m in part.modules() if isinstance(m, FlowEstimator) and m.analytic_steps]
+        whole += sum(flow.analytic.kernel.numel() for flow in flows)
         # The intra program also makes the feature for the next frame, with the inter model's layer.
         feature = sum(p.numel() for p in model.inter.adapt.parameters())
         assert cost.parameters == whole + (feature if cost is intra else -feature)
@@ -121,51 +124,19 @@ def test_one_block_stands_for_every_size() -> None:
 
 
 def test_a_bundle_costs_what_its_codec_does(exported: Exported) -> None:
-    # The derivative in the analytic flow and the filters that halve and double chroma or
-    # interpolate luma are no layers of the model, but convolutions of its graphs.
-    kernels = {b.numel() for n, b in exported.model.named_buffers() if n.endswith("kernel")}
-    kernels.add(DOWN.numel())
-    swift = exported.codec.family == "swift"
-    doubling, between = (UP.numel(), ROWS.numel() + COLUMNS[BLOCK].numel()) if swift else (0, 0)
-    encode_only = {"motion_analysis", "intra_analysis", "inter_analysis"}
-    of_bundle = complexity_from_bundle(exported.bundle)
-    of_codec = complexity_from_codec(exported.codec)
-    for found, expected in zip(of_bundle, of_codec, strict=True):
-        assert [(g.name, g.decoder) for g in found.graphs] == [
-            (g.name, g.decoder) for g in expected.graphs
-        ]
+    costs = zip(
+        complexity_from_bundle(exported.bundle), complexity_from_codec(exported.codec), strict=True
+    )
+    for found, expected in costs:
+        assert found.decoder_parameters == expected.decoder_parameters
+        assert found.decoder_macs_per_pixel == expected.decoder_macs_per_pixel
         for graph, wanted in zip(found.graphs, expected.graphs, strict=True):
-            extra = graph.parameters - wanted.parameters
-            if graph.name == "picture":
-                assert extra == doubling
-                continue
-            if swift and graph.name in ("motion_analysis", "inter_context"):
-                assert extra == between
-                # The search fetches blocks by two rounds of six vectors, then by five, and for the
-                # bands; it and that for bands each transform the frame's blocks, graphs do so once.
-                is_search = graph.name == "motion_analysis"
-                fetches, twice = (18, LUMA**2 / BLOCK**2) if is_search else (1, 0.0)
-                more = _rows(graph.side) + fetches * _columns() - twice
-                assert graph.macs_per_pixel == pytest.approx(wanted.macs_per_pixel + more)
-                continue
-            assert extra == 0 or (graph.name in encode_only and extra in kernels)
-            assert extra or graph.macs_per_pixel == wanted.macs_per_pixel
-        moves = found.name == "inter"
-        more = doubling + (between if moves else 0)
-        assert found.decoder_parameters == expected.decoder_parameters + more
-        interpolation = _rows(found.graphs[0].side) + _columns() if swift and moves else 0.0
-        macs = doubling / BLOCK**2 + interpolation
-        assert found.decoder_macs_per_pixel == pytest.approx(expected.decoder_macs_per_pixel + macs)
-
-
-def _rows(side: int) -> float:
-    """Operations per pixel that interpolate rows, two blocks of them outside of the picture."""
-    return ROWS.numel() * (side // BLOCK + 2) / side
-
-
-def _columns() -> float:
-    """Operations per pixel that interpolate columns, two rows at a time."""
-    return COLUMNS[BLOCK].numel() * BLOCK / TOGETHER / BLOCK**2
+            assert (graph.name, graph.decoder) == (wanted.name, wanted.decoder)
+            assert graph.parameters == wanted.parameters
+            # The search and the choice of bands transform the same blocks; a graph does so once.
+            is_search = exported.codec.family == "swift" and graph.name == "motion_analysis"
+            twice = LUMA**2 / BLOCK**2 if is_search else 0.0
+            assert graph.macs_per_pixel == wanted.macs_per_pixel - twice
 
 
 def test_a_transposed_convolution_meets_its_weights_at_every_input() -> None:
