@@ -26,7 +26,7 @@ from nvc_runtime.groups import (
     check_jobs,
     decoding_in_processes,
     encoding_in_processes,
-    useful_jobs,
+    jobs_for,
 )
 from nvc_runtime.observer import Observer
 from nvc_runtime.overlap import read_ahead, write_behind
@@ -59,8 +59,8 @@ def encode_file(
         encoder: bundle, engine and settings.
         skip: input frames to pass over first.
         limit: frames to encode at most; None for all.
-        jobs: groups of pictures to encode side by side, see :mod:`nvc_runtime.groups`; None for as
-            many as pay off.
+        jobs: groups of pictures to encode side by side at most, see :mod:`nvc_runtime.groups`; None
+            for as many as pay off. Where groups have no limit there is one job.
         overwrite: whether an existing file may be replaced.
         observer: is told of the progress.
 
@@ -82,12 +82,11 @@ def encode_file(
         create_stream(destination, overwrite=overwrite) as file,
         _frames(source, reader) as frames,
     ):
-        if jobs is None:
-            jobs = useful_jobs(encoder.engine, encoder.keyint, reader.info)
+        used = jobs_for(jobs, encoder.engine, encoder.keyint, reader.info)
         observer.begin("encode", reader.info)
         try:
-            with _encoding(encoder, reader.info, jobs) as encode:
-                return encoder.encode(
+            with _encoding(encoder, reader.info, used) as encode:
+                report = encoder.encode(
                     frames,
                     reader.info,
                     file,
@@ -96,6 +95,7 @@ def encode_file(
                 )
         finally:
             observer.end()
+    return replace(report, jobs=used)
 
 
 def decode_file(
@@ -121,8 +121,8 @@ def decode_file(
         start: first frame to deliver.
         limit: frames to deliver at most; None for all.
         resume_at_intra: go on after damage; the caller must look at the report's ``damage``.
-        jobs: groups of pictures to decode side by side, see :mod:`nvc_runtime.groups`; None for as
-            many as pay off.
+        jobs: groups of pictures to decode side by side at most, see :mod:`nvc_runtime.groups`; None
+            for as many as pay off. Where groups have no limit there is one job.
         overwrite: whether an existing output may be replaced.
         observer: is told of the progress.
 
@@ -144,8 +144,7 @@ def decode_file(
             file, engine, bundle=bundle, start=start, limit=limit, resume_at_intra=resume_at_intra
         )
         info = replace(decoder.info, frame_count=frames_to_come(file, start, limit))
-        if jobs is None:
-            jobs = useful_jobs(engine, decoder.header.keyint, info)
+        used = jobs_for(jobs, engine, decoder.header.keyint, info)
         with open_writer(destination, info, overwrite=overwrite) as writer:
             for message in writer.notes:
                 observer.note(message)
@@ -154,7 +153,7 @@ def decode_file(
             try:
                 position = tell(file)
                 with (
-                    _decoding(decoder, jobs, yuv=writer.takes_yuv) as decode,
+                    _decoding(decoder, used) as decode,
                     write_behind(partial(write_frame, writer)) as put,
                 ):
                     for frame in decoder.frames(yuv=writer.takes_yuv, decode=decode):
@@ -164,7 +163,7 @@ def decode_file(
                         observer.advance(max(0, position - before))
             finally:
                 observer.end()
-    return decoder.report()
+    return replace(decoder.report(), jobs=used)
 
 
 def write_frame(writer: FrameWriter, frame: DecodedFrame) -> None:
@@ -181,10 +180,8 @@ def _encoding(
     return nullcontext() if jobs == 1 else encoding_in_processes(encoder, info, jobs)
 
 
-def _decoding(
-    decoder: Decoder, jobs: int, *, yuv: bool
-) -> AbstractContextManager[DecodePackets | None]:
-    return nullcontext() if jobs == 1 else decoding_in_processes(decoder, jobs, yuv=yuv)
+def _decoding(decoder: Decoder, jobs: int) -> AbstractContextManager[DecodePackets | None]:
+    return nullcontext() if jobs == 1 else decoding_in_processes(decoder, jobs)
 
 
 def _frames(source: str, reader: FrameReader) -> AbstractContextManager[Iterable[Frame]]:

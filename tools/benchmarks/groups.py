@@ -33,9 +33,14 @@ def time_groups(
 ) -> GroupRates:
     """Encode two groups of pictures a job, and decode them, each with one job and with ``jobs``.
 
-    Raises ``UsageError`` if the clip is too short, and ``AssertionError`` if symbols differ.
+    Raises ``UsageError`` if the clip is too short or one job is all there can be, and
+    ``AssertionError`` if symbols differ.
     """
     encoder = Encoder(bundle, engine, settings)
+    if jobs < 2 or not encoder.keyint:
+        raise UsageError(
+            "--jobs must be at least 2 and --keyint at least 1 to compare with one job"
+        )
     rates = GroupRates(2 * jobs * encoder.keyint)
     choices = (1, jobs)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 from nvc_runtime.codec.decoder import Decoder
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.codec.encoder import Encoder, EncoderSettings
-from nvc_runtime.codec.packet_decoder import DecodedFrame, DecoderTap, PacketDecoder
+from nvc_runtime.codec.packet_decoder import DecodedFrame, DecoderTap, PacketDecoder, PacketTask
 from nvc_runtime.codec.packet_encoder import (
     EncodedFrame,
     EncodedPacket,
@@ -25,5 +25,6 @@ __all__ = [
     "EncoderSettings",
     "PacketDecoder",
     "PacketEncoder",
+    "PacketTask",
     "SourceFrame",
 ]

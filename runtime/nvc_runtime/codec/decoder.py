@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import BinaryIO, TypeAlias
 
 from nvc_engines import Engine
 from nvc_errors import BundleError, StreamError, UsageError
 from nvc_runtime.bundle import Bundle, find_bundle
 from nvc_runtime.codec.elapsed import Elapsed
-from nvc_runtime.codec.packet_decoder import DecodedFrame, DecoderTap, PacketDecoder
+from nvc_runtime.codec.packet_decoder import (
+    DecodedFrame,
+    DecoderTap,
+    PacketDecoder,
+    PacketTask,
+)
 from nvc_runtime.codec.reports import DecodeReport, SymbolsDigest
-from nvc_runtime.stream import FramePacket, StreamReader, read_index
+from nvc_runtime.stream import StreamReader, read_index
 
-DecodePackets: TypeAlias = Callable[[Iterator[FramePacket], Elapsed], Iterator[DecodedFrame]]
+DecodePackets: TypeAlias = Callable[[Iterator[PacketTask], Elapsed], Iterator[DecodedFrame]]
 """Turns the packets of a stream into its frames, in order, and adds the time that it takes."""
 
 
@@ -64,6 +68,7 @@ class Decoder:
         self._check_bundle()
         if entry is not None:
             self._reader.seek(entry)
+        self._tap = tap
         self._packets = PacketDecoder(self.bundle, engine, self.header, self.elapsed, tap=tap)
         self.info = self._packets.info
         self._digest = SymbolsDigest()
@@ -83,25 +88,23 @@ class Decoder:
         ``decode``: decodes in place of this decoder's engine, as :mod:`nvc_runtime.groups` does in
         several processes; it may read ahead, and what it has read is lost if the iteration is left.
         """
-        packets = self._read()
-        if decode is None:
-            frames: Iterator[DecodedFrame] = map(partial(self._decode, yuv=yuv), packets)
-        else:
-            frames = decode(packets, self.elapsed)
-        for frame in frames:
+        if decode is not None and self._tap is not None:
+            raise UsageError("a tap sees what this decoder's own engine computes, and no other")
+        tasks = self._read(yuv=yuv)
+        for frame in (
+            map(self._packets.decode, tasks) if decode is None else decode(tasks, self.elapsed)
+        ):
             if frame.number >= self._start:
                 self._digest.add(frame.digest)
                 self._delivered += 1
                 yield frame
         if self._start and not self._delivered and self._limit != 0:
+            if self._reader.damage:
+                raise StreamError(f"no frame from {self._start} on: {self._reader.damage[-1]}")
             count = self._reader.index.frame_count
             raise UsageError(f"start is {self._start}, but the stream has {count} frames")
 
-    def _decode(self, packet: FramePacket, *, yuv: bool) -> DecodedFrame:
-        # Frames on the way to the first that is delivered take what is cheapest.
-        return self._packets.decode(packet, yuv=yuv or packet.frame_number < self._start)
-
-    def _read(self) -> Iterator[FramePacket]:
+    def _read(self, *, yuv: bool) -> Iterator[PacketTask]:
         """Read the packets of all frames that are delivered, and of those they refer to."""
         wanted = self._limit if self._limit is None else self._limit - self._delivered
         while wanted is None or wanted > 0:
@@ -109,9 +112,11 @@ class Decoder:
                 packet = self._reader.read()
             if packet is None:
                 return
-            if wanted is not None and packet.frame_number >= self._start:
+            shown = packet.frame_number >= self._start
+            if wanted is not None and shown:
                 wanted -= 1
-            yield packet
+            # Frames on the way to the first that is delivered take what is cheapest.
+            yield PacketTask(packet, yuv or not shown, shown)
 
     def report(self) -> DecodeReport:
         """Sum up what has been delivered so far."""

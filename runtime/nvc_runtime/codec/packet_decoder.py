@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,18 @@ CHECK_SIZE = 4
 """Bytes of the CRC-32 at the start of a pixel section."""
 
 
+class PacketTask(NamedTuple):
+    """A packet to decode.
+
+    ``yuv``: whether the frame's ``yuv`` will be asked for, as in :meth:`Decoder.frames`. ``shown``:
+    whether any samples will be; those on the way to the first frame that is delivered are not.
+    """
+
+    packet: FramePacket
+    yuv: bool
+    shown: bool = True
+
+
 class DecodedFrame:
     """One decoded frame; ``digest`` covers its levels and symbols (u32).
 
@@ -42,14 +54,16 @@ class DecodedFrame:
 
     def __init__(
         self,
-        packet: FramePacket,
+        number: int,
+        kind: FrameKind,
+        digest: int,
         info: VideoInfo,
         *,
         rgb: Callable[[], Frame] | None = None,
         yuv: Callable[[], Planes] | None = None,
     ) -> None:
         """Keep what is known of the frame, and a function that makes one kind of its samples."""
-        self.number, self.kind, self.digest = packet.frame_number, packet.kind, packet.digest
+        self.number, self.kind, self.digest = number, kind, digest
         self._info, self._make_rgb, self._make_yuv = info, rgb, yuv
 
     @cached_property
@@ -69,11 +83,16 @@ class DecodedFrame:
             return self._make_yuv()
         return self._converter().yuv_from_rgb(self.rgb)
 
+    def without_samples(self) -> DecodedFrame:
+        """Return the frame for somebody who asks for none."""
+        return DecodedFrame(self.number, self.kind, self.digest, self._info)
+
     def __getstate__(self) -> dict[str, Any]:
         """Another process gets the samples that the codec made, worked out here."""
-        made = "rgb" if self._make_rgb is not None else "yuv"
-        if self._make_rgb is not None or self._make_yuv is not None:
-            getattr(self, made)
+        if self._make_rgb is not None:
+            _ = self.rgb
+        elif self._make_yuv is not None:
+            _ = self.yuv
         return self.__dict__ | {"_make_rgb": None, "_make_yuv": None}
 
     def _converter(self) -> YuvConverter:
@@ -115,8 +134,7 @@ class _TappedReader(SymbolCoder):
 class PacketDecoder:
     """What a decoder carries from frame to frame, on one engine.
 
-    A group of pictures, from one intra frame to the next, can be decoded by one that has seen
-    nothing before it.
+    One that has seen nothing of a stream can start at any intra frame.
     """
 
     def __init__(
@@ -153,14 +171,12 @@ class PacketDecoder:
         self._tap = tap
         self._carried: Carried | None = None
 
-    def decode(self, packet: FramePacket, *, yuv: bool) -> DecodedFrame:
+    def decode(self, task: PacketTask) -> DecodedFrame:
         """Decode the packet that follows the last one, or any of an intra frame.
-
-        ``yuv``: whether the frame's ``yuv`` will be asked for, as in :meth:`Decoder.frames`.
 
         Raises ``StreamError``, ``CalibrationError`` and ``EngineError``.
         """
-        manifest = self.bundle.manifest
+        manifest, packet = self.bundle.manifest, task.packet
         self._check_quality(packet)
         program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
         reader = SymbolReader(
@@ -182,11 +198,21 @@ class PacketDecoder:
         coded = self._interpreter.run(program, coder, packet.quality, carried or {})
         reader.finish()
         is_plain = packet.pixels is None and self._tap is None
-        if yuv and is_plain and coded.has_planes and self._plane_converter is not None:
+        if task.yuv and is_plain and coded.has_planes and self._plane_converter is not None:
             make_yuv = partial(self._plane_converter.convert, *coded.planes())
             self._carried = coded.carried
-            return DecodedFrame(packet, self.info, yuv=make_yuv)
+            return self._frame(packet, yuv=make_yuv)
         return self._decode_rgb(packet, coded)
+
+    def _frame(
+        self,
+        packet: FramePacket,
+        *,
+        rgb: Callable[[], Frame] | None = None,
+        yuv: Callable[[], Planes] | None = None,
+    ) -> DecodedFrame:
+        number, kind, digest = packet.frame_number, packet.kind, packet.digest
+        return DecodedFrame(number, kind, digest, self.info, rgb=rgb, yuv=yuv)
 
     def _decode_rgb(self, packet: FramePacket, coded: Reconstruction) -> DecodedFrame:
         output, size = coded.rgb(), (self.header.height, self.header.width)
@@ -195,13 +221,13 @@ class PacketDecoder:
         self._carried = coded.carried
         if packet.pixels is None:
             make_rgb = partial(frame_from_output, output, *size)
-            return DecodedFrame(packet, self.info, rgb=make_rgb)
+            return self._frame(packet, rgb=make_rgb)
         exact = self._exact_samples(sample_index(output, *size), packet.frame_number, packet.pixels)
         sync = self.bundle.manifest.sync
         if packet.sync and sync is not None:
             samples = input_from_frame(exact, self._interpreter.padded)
             self._carried = self._interpreter.synchronize(sync, samples)
-        return DecodedFrame(packet, self.info, rgb=lambda: exact)
+        return self._frame(packet, rgb=lambda: exact)
 
     def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:
         """Round samples as the encoder did, with the help of the packet's pixel section."""

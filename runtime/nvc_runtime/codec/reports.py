@@ -27,7 +27,10 @@ class SymbolsDigest:
 
 @dataclass(frozen=True)
 class EncodeReport:
-    """Result of encoding a whole clip. ``psnr_rgb_db``: mean of the frames' PSNR."""
+    """Result of encoding a whole clip.
+
+    ``psnr_rgb_db``: mean of the frames' PSNR. ``jobs``: groups of pictures coded at a time.
+    """
 
     frames: int
     width: int
@@ -37,6 +40,7 @@ class EncodeReport:
     psnr_rgb_db: float
     symbols_digest: str
     elapsed: Elapsed
+    jobs: int = 1
 
     @property
     def bits_per_pixel(self) -> float:
@@ -59,6 +63,7 @@ class EncodeReport:
             "bits": {k: round(v, 2) for k, v in self.bits.items()},
             "psnr_rgb_db": round(self.psnr_rgb_db, 4) if math.isfinite(self.psnr_rgb_db) else None,
             "symbols_digest": self.symbols_digest,
+            "jobs": self.jobs,
             "elapsed_s": self.elapsed.to_json(),
             "fps": round(self.fps, 3),
         }
@@ -66,7 +71,11 @@ class EncodeReport:
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """Result of decoding. ``damage``: what was wrong with the stream and passed over."""
+    """Result of decoding.
+
+    ``damage``: what was wrong with the stream and passed over. ``jobs``: groups of pictures decoded
+    at a time.
+    """
 
     frames: int
     width: int
@@ -74,6 +83,7 @@ class DecodeReport:
     symbols_digest: str
     elapsed: Elapsed
     damage: list[str] = field(default_factory=list)
+    jobs: int = 1
 
     @property
     def fps(self) -> float:
@@ -87,6 +97,7 @@ class DecodeReport:
             "width": self.width,
             "height": self.height,
             "symbols_digest": self.symbols_digest,
+            "jobs": self.jobs,
             "elapsed_s": self.elapsed.to_json(),
             "fps": round(self.fps, 3),
             "damage": self.damage,

@@ -5,14 +5,14 @@ there are processors. Frames and packets keep their order, and so do errors.
 """
 
 from nvc_runtime.groups.coding import decoding_in_processes, encoding_in_processes
-from nvc_runtime.groups.jobs import MAX_JOBS, check_jobs, useful_jobs
+from nvc_runtime.groups.jobs import check_jobs, jobs_for, useful_jobs
 from nvc_runtime.groups.pool import GroupPool
 
 __all__ = [
-    "MAX_JOBS",
     "GroupPool",
     "check_jobs",
     "decoding_in_processes",
     "encoding_in_processes",
+    "jobs_for",
     "useful_jobs",
 ]

@@ -18,13 +18,14 @@ from nvc_runtime.codec import (
     Encoder,
     EncoderSettings,
     PacketDecoder,
+    PacketTask,
     SourceFrame,
 )
 from nvc_runtime.codec.decoder import DecodePackets
 from nvc_runtime.codec.encoder import EncodeFrames
 from nvc_runtime.groups.jobs import spec_of_job
 from nvc_runtime.groups.pool import GroupPool
-from nvc_runtime.stream import FrameKind, FramePacket, StreamHeader
+from nvc_runtime.stream import FrameKind, StreamHeader
 from nvc_runtime.video import VideoInfo
 
 Item = TypeVar("Item")
@@ -32,14 +33,14 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def decoding_in_processes(decoder: Decoder, jobs: int, *, yuv: bool) -> Iterator[DecodePackets]:
+def decoding_in_processes(decoder: Decoder, jobs: int) -> Iterator[DecodePackets]:
     """Give what :meth:`Decoder.frames` takes to decode so many groups of pictures side by side.
 
-    ``yuv``: as there. A frame's samples are worked out before it arrives. Raises what opening and
-    running the engine there raises.
+    A decoder may start at any intra frame, so here each begins a group. A frame's samples are
+    worked out before it arrives. What opening and running engines raises comes out of the frames.
     """
     spec = spec_of_job(decoder.engine, jobs)
-    open_work = partial(_open_decoding, spec, decoder.bundle.path, decoder.header, yuv)
+    open_work = partial(_open_decoding, spec, decoder.bundle.path, decoder.header)
     with GroupPool(jobs, open_work, _is_intra) as pool:
         yield partial(_timed, pool)
 
@@ -48,7 +49,7 @@ def decoding_in_processes(decoder: Decoder, jobs: int, *, yuv: bool) -> Iterator
 def encoding_in_processes(encoder: Encoder, info: VideoInfo, jobs: int) -> Iterator[EncodeFrames]:
     """Give what :meth:`Encoder.encode` takes to encode so many groups of pictures side by side.
 
-    The stream is that of one job, if its engine has as many threads as those here.
+    The stream is that of one job, if the engine's results do not depend on its threads.
     """
     spec = spec_of_job(encoder.engine, jobs)
     open_work = partial(_open_encoding, spec, encoder.bundle.path, encoder.settings, info)
@@ -64,8 +65,8 @@ def _timed(
         yield result
 
 
-def _is_intra(packet: FramePacket) -> bool:
-    return packet.kind is FrameKind.INTRA
+def _is_intra(task: PacketTask) -> bool:
+    return task.packet.kind is FrameKind.INTRA
 
 
 def _starts_group(source: SourceFrame) -> bool:
@@ -74,15 +75,15 @@ def _starts_group(source: SourceFrame) -> bool:
 
 @contextmanager
 def _open_decoding(
-    spec: EngineSpec, bundle: Path, header: StreamHeader, yuv: bool
-) -> Iterator[Callable[[FramePacket], tuple[DecodedFrame, Elapsed]]]:
+    spec: EngineSpec, bundle: Path, header: StreamHeader
+) -> Iterator[Callable[[PacketTask], tuple[DecodedFrame, Elapsed]]]:
     with open_engine(spec) as engine:
         elapsed = Elapsed()
         decoder = PacketDecoder(Bundle(bundle), engine, header, elapsed)
 
-        def decode(packet: FramePacket) -> tuple[DecodedFrame, Elapsed]:
-            frame = decoder.decode(packet, yuv=yuv)
-            return frame, elapsed.take()
+        def decode(task: PacketTask) -> tuple[DecodedFrame, Elapsed]:
+            frame = decoder.decode(task)
+            return frame if task.shown else frame.without_samples(), elapsed.take()
 
         yield decode
 

@@ -11,9 +11,9 @@ from nvc_runtime.video import VideoInfo
 MAX_JOBS: Final = 4
 """As many as are used without being asked for: each takes the memory of a codec of its own."""
 
-MAX_GROUP: Final = 64
-"""Longest group that is coded beside others without being asked for: their frames are kept until
-it is their turn."""
+MAX_FRAME_BYTES: Final = 1 << 30
+"""Most memory, without being asked for more, for frames that wait for their turn: those of groups
+that are coded beside others, and of one that is read ahead."""
 
 MIN_PIXELS: Final = 16_000_000
 """Least work for a process, in pixels: it takes most of a second to start one."""
@@ -22,16 +22,29 @@ MIN_PIXELS: Final = 16_000_000
 def useful_jobs(engine: Engine, keyint: int, info: VideoInfo) -> int:
     """Return how many jobs pay off where nobody says how many.
 
-    keyint: frames of a group at most, 0: no limit. info: the video; where it does not tell how many
-    frames there are, as with a pipe, none should have to wait for a whole group.
+    More than one only where an engine's results do not depend on its threads. keyint: frames of a
+    group at most, 0: no limit. info: the video; where it does not tell how many frames there are,
+    as with a pipe, none should have to wait for a whole group.
     """
     spec, frames = engine.info.spec, info.frame_count
-    if spec.device != "cpu" or "threads" in spec.options or frames is None:
+    if (spec.backend, spec.device) != ("ort", "cpu") or "threads" in spec.options:
         return 1
-    if not 1 <= keyint <= MAX_GROUP:
+    if not keyint or frames is None:
         return 1
-    groups, pixels = -(-frames // keyint), frames * info.width * info.height
-    return max(1, min(engine.info.threads, MAX_JOBS, groups, pixels // MIN_PIXELS))
+    pixels = info.width * info.height
+    groups, group_bytes = -(-frames // keyint), 3 * pixels * min(keyint, frames)
+    kept = MAX_FRAME_BYTES // group_bytes - 1
+    return max(1, min(engine.info.threads, MAX_JOBS, groups, frames * pixels // MIN_PIXELS, kept))
+
+
+def jobs_for(wanted: int | None, engine: Engine, keyint: int, info: VideoInfo) -> int:
+    """Return how many jobs to use: at most as many as are wanted, None for as many as pay off.
+
+    A video whose groups have no limit is coded by one job: another would wait in vain.
+    """
+    if wanted is None:
+        return useful_jobs(engine, keyint, info)
+    return wanted if keyint else 1
 
 
 def check_jobs(jobs: int, spec: EngineSpec) -> None:

@@ -22,7 +22,7 @@ from nvc_runtime.groups import (
     encoding_in_processes,
     useful_jobs,
 )
-from nvc_runtime.groups.jobs import MAX_GROUP, MAX_JOBS, MIN_PIXELS, spec_of_job
+from nvc_runtime.groups.jobs import MAX_JOBS, MIN_PIXELS, jobs_for, spec_of_job
 from nvc_runtime.stream import ExactMode, FrameKind, FramePacket, StreamReader, StreamWriter
 from nvc_runtime.video import Frame, VideoInfo, open_writer
 
@@ -39,7 +39,7 @@ def decode_side_by_side(
     data: bytes, bundle: Bundle, engine: Engine, *, yuv: bool = False, **options: int
 ) -> tuple[list[DecodedFrame], Decoder]:
     decoder = Decoder(io.BytesIO(data), engine, bundle=bundle, **options)
-    with decoding_in_processes(decoder, 2, yuv=yuv) as workers:
+    with decoding_in_processes(decoder, 2) as workers:
         return list(decoder.frames(yuv=yuv, decode=workers)), decoder
 
 
@@ -105,7 +105,7 @@ def test_a_cut_stream_gives_its_whole_packets_first(
     decoder = Decoder(io.BytesIO(encoded.data[:-60]), reference_engine, bundle=block_bundle)
     numbers: list[int] = []
     with (
-        decoding_in_processes(decoder, 2, yuv=False) as workers,
+        decoding_in_processes(decoder, 2) as workers,
         pytest.raises(TruncatedStreamError),
     ):
         numbers.extend(frame.number for frame in decoder.frames(decode=workers))
@@ -128,7 +128,7 @@ def test_a_frame_that_proves_wrong_stops_everything_after_it(
     for jobs in (1, 2):
         decoder = Decoder(io.BytesIO(data), reference_engine, bundle=block_bundle)
         numbers: list[int] = []
-        with decoding_in_processes(decoder, 2, yuv=False) as workers:
+        with decoding_in_processes(decoder, 2) as workers:
             frames = decoder.frames(decode=workers if jobs == 2 else None)
             with pytest.raises(CalibrationError) as error:
                 numbers.extend(frame.number for frame in frames)
@@ -147,8 +147,11 @@ def test_files_are_the_same(block_bundle: Bundle, reference_engine: Engine, tmp_
     made: list[tuple[bytes, bytes]] = []
     for jobs in (1, 3):
         stream, video = tmp_path / f"{jobs}.nvc", tmp_path / f"{jobs}.y4m"
-        encode_file(str(clip), str(stream), encoder, jobs=jobs)
-        decode_file(str(stream), str(video), reference_engine, bundle=block_bundle, jobs=jobs)
+        coded = encode_file(str(clip), str(stream), encoder, jobs=jobs)
+        shown = decode_file(
+            str(stream), str(video), reference_engine, bundle=block_bundle, jobs=jobs
+        )
+        assert coded.jobs == shown.jobs == jobs
         made.append((stream.read_bytes(), video.read_bytes()))
     assert made[0] == made[1]
 
@@ -170,6 +173,7 @@ class _NamedEngine:
 
 
 LARGE = replace(video_info(1280, 720), frame_count=1000)
+HUGE = replace(video_info(4096, 2304), frame_count=1000)
 SMALL = replace(LARGE, width=100, height=100, frame_count=2 * MIN_PIXELS // 10_000)
 
 
@@ -177,13 +181,15 @@ SMALL = replace(LARGE, width=100, height=100, frame_count=2 * MIN_PIXELS // 10_0
     ("spec", "threads", "keyint", "info", "jobs"),
     [
         ("ort:cpu", 2, 32, LARGE, 2),
-        ("openvino:cpu", 3, 32, LARGE, 3),
+        ("ort:cpu,opt=basic", 3, 32, LARGE, 3),
         ("ort:cpu", 16, 32, LARGE, MAX_JOBS),
         ("ort:cpu", 1, 32, LARGE, 1),
         ("ort:cpu,threads=2", 2, 32, LARGE, 1),
-        ("torch:cuda", 0, 32, LARGE, 1),
+        ("torch:cpu", 2, 32, LARGE, 1),
+        ("ort:cuda", 0, 32, LARGE, 1),
         ("ort:cpu", 2, 0, LARGE, 1),
-        ("ort:cpu", 2, MAX_GROUP + 1, LARGE, 1),
+        ("ort:cpu", 4, 64, HUGE, 1),
+        ("ort:cpu", 4, 8, HUGE, 3),
         ("ort:cpu", 2, 32, replace(LARGE, frame_count=None), 1),
         ("ort:cpu", 2, 32, replace(LARGE, frame_count=32), 1),
         ("ort:cpu", 4, 32, replace(LARGE, frame_count=65), 3),
@@ -209,6 +215,28 @@ def test_as_many_jobs_as_pay_off(
 )
 def test_jobs_share_the_threads(spec: str, threads: int, jobs: int, expected: str) -> None:
     assert str(spec_of_job(_NamedEngine(spec, threads), jobs)) == expected  # type: ignore[arg-type]
+
+
+def test_jobs_that_are_wanted_are_had_where_groups_have_a_limit() -> None:
+    engine = _NamedEngine("torch:cpu", 2)
+    assert jobs_for(7, engine, 32, SMALL) == 7  # type: ignore[arg-type]
+    assert jobs_for(7, engine, 0, SMALL) == 1  # type: ignore[arg-type]
+    assert jobs_for(None, engine, 32, LARGE) == 1  # type: ignore[arg-type]
+
+
+def test_a_tap_and_processes_do_not_go_together(
+    block_bundle: Bundle, reference_engine: Engine, encoded: Encoded
+) -> None:
+    class Tap:
+        def index(self, *_: object) -> None: ...
+        def samples(self, *_: object) -> None: ...
+
+    decoder = Decoder(io.BytesIO(encoded.data), reference_engine, bundle=block_bundle, tap=Tap())
+    with (
+        decoding_in_processes(decoder, 2) as workers,
+        pytest.raises(UsageError, match="a tap sees"),
+    ):
+        next(decoder.frames(decode=workers))
 
 
 def test_what_is_no_number_of_jobs_is_refused() -> None:
