@@ -72,7 +72,9 @@ def measure(
 ) -> dict[str, Any]:
     """Time a decoder without calibration, then the two sides of calibration."""
     file = io.BytesIO()
-    settings = EncoderSettings(quality=quality, keyint=0, calibration=PositionCoder.NONE)
+    settings = EncoderSettings(
+        quality=quality, keyint=0, calibration=PositionCoder.NONE, scene_cuts=False
+    )
     encoder = Encoder(bundle, engine, settings)
     encoder.encode(scene.frames, scene.info, file)
     tap = Indices()

@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         settings = [
             EncoderSettings(
-                quality=quality, keyint=0, pixel_epsilon=options.pixel_epsilon, sync=options.sync
+                quality=quality,
+                keyint=0,
+                pixel_epsilon=options.pixel_epsilon,
+                sync=options.sync,
+                scene_cuts=False,
             )
             for quality in options.quality
         ]

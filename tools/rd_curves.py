@@ -2,12 +2,13 @@
 
     python tools/rd_curves.py -i CLIP -i CLIP --frames 32 -o docs/results/rate_distortion
 
-Every codec gets the same frames and an intra frame every --keyint frames; --bundle may be repeated.
+Every codec gets the same frames and an intra frame every --keyint frames, and nowhere else;
+--bundle may be repeated.
 Bits are those of the file on disk: for bundles with header, checks, calibration and index, for x264
 and x265 (preset medium, with its default structure and with tune=zerolatency) the elementary
 stream. Quality is measured on 8-bit RGB and averaged over frames. Writes OUT.json, OUT.md, and
 OUT-CLIP.svg and OUT-mean.svg. --cache keeps the points of x264 and x265; --known takes points of
-bundles from earlier reports, where bundle, clip, frames and --keyint are the same.
+bundles from earlier reports, where bundle, clip, frames and intra frames are the same.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list
         "engine": str(engine.info.spec),
         "frames": options.frames,
         "keyint": options.keyint,
+        "scene_cuts": False,
         "metrics": list(metrics),
         "options": {c.name: c.options(0, options.keyint) | {"crf": "*"} for c in REFERENCE_CODECS},
         "clips": clips,
@@ -132,6 +134,8 @@ def _known_points(options: argparse.Namespace) -> Known:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
             if (report["frames"], report["keyint"]) != (options.frames, options.keyint):
+                continue
+            if report.get("scene_cuts", True):  # Older reports: intra frames there, too.
                 continue
             for bundle in report["bundles"]:
                 for clip, found in report["clips"].items():
@@ -152,7 +156,7 @@ def _neural_curve(
         if point := known.get((bundle.digest.hex(), clip.stem, quality)):
             points.append(point)
             continue
-        settings = EncoderSettings(quality=quality, keyint=options.keyint)
+        settings = EncoderSettings(quality=quality, keyint=options.keyint, scene_cuts=False)
         point = neural_point(
             bundle,
             engine,

@@ -119,7 +119,9 @@ def _row(
                 for _ in Decoder(file, engine, bundle=bundle, tap=share):
                     pass
 
-        settings = EncoderSettings(quality=quality, keyint=options.frames, skip_level=level)
+        settings = EncoderSettings(
+            quality=quality, keyint=options.frames, skip_level=level, scene_cuts=False
+        )
         point = neural_point(
             bundle,
             engine,
