@@ -33,7 +33,7 @@ from rate_distortion import (
     neural_point,
 )
 from rate_distortion.curves import METRICS, point_from_json
-from report_files import beside, clips_parser, run_tool, write_report
+from report_files import beside, clips_parser, numbers_from_text, percent, run_tool, write_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -64,16 +64,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
     add("--keyint", type=int, default=32, help="default: %(default)s")
-    add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--crf", type=_numbers, default=list(range(15, 44, 4)), help="default: 15,19,...,43")
+    add(
+        "--qualities",
+        type=numbers_from_text,
+        default=[0, 16, 32, 48, 63],
+        help="default: 0,16,32,48,63",
+    )
+    add(
+        "--crf",
+        type=numbers_from_text,
+        default=list(range(15, 44, 4)),
+        help="default: 15,19,...,43",
+    )
     add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
     add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
     add("--known", type=Path, action="append", default=[], help="earlier report, may be repeated")
     return parser
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Curve]]]:
@@ -247,7 +253,7 @@ def markdown_from_result(result: dict[str, Any], plots: dict[tuple[str, str], Pa
         for name, clip in result["clips"].items():
             for bundle in bundles:
                 found = [clip["bd_rate_percent"][bundle][anchor][metric] for anchor in anchors]
-                cells = ["-" if value is None else f"{value:+.1f} %" for value in found]
+                cells = [percent(value) for value in found]
                 lines.append(f"| {name} | {bundle} | " + " | ".join(cells) + " |")
         chosen = MEAN if MEAN in result["clips"] else next(iter(result["clips"]))
         lines += ["", f"![{chosen}]({plots[chosen, metric].name})"]
