@@ -1,6 +1,6 @@
 """What calibration costs: coordinates and bits per frame (the paper's Tables 4 and 5).
 
-    python tools/calibration_cost.py -i CLIP --size 1280x720 -o docs/results/calibration_cost
+    python tools/calibration_cost.py -i CLIP --size 1280x720 -o out/calibration_cost
 
 Encodes a clip, decodes it with a tap on the scale indices, and works out for several epsilons how
 many coordinates lie near a boundary and how many bits each position coder needs for them: with

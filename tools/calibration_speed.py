@@ -1,6 +1,6 @@
 """How much time calibration takes, in the encoder and in the decoder.
 
-    python tools/calibration_speed.py -i CLIP --frames 6 -o docs/results/calibration_speed
+    python tools/calibration_speed.py -i CLIP --frames 6 -o out/calibration_speed
 
 Decodes a clip without calibration, keeps the scale indices of the inter frames, and resolves them
 to levels without side information and with retrieval at several epsilons. All times are CPU time

@@ -1,7 +1,7 @@
 """Drift along a long GOP: how far every leg is from the encoder, frame by frame, without refresh.
 
-    python tools/drift_curve.py -i CLIP --frames 301 -o docs/results/drift_curve
-    python tools/drift_curve.py -i CLIP --frames 301 --sync 32 -o docs/results/drift_curve_sync
+    python tools/drift_curve.py -i CLIP --frames 301 -o docs/results/drift_curve-swift-s
+    python tools/drift_curve.py -i CLIP --frames 301 --sync 32 -o docs/results/drift_curve_sync-NAME
 
 Encodes one group of pictures on native ONNX Runtime (a clip that is shorter is played back and
 forth), records a trace of the stream on every leg of the platform matrix, and compares every scale

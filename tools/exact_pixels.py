@@ -1,6 +1,6 @@
 """What exact pixels cost, and how far decoded samples are apart between legs without them.
 
-    python tools/exact_pixels.py -i CLIP -o docs/results/exact_pixels
+    python tools/exact_pixels.py -i CLIP -o docs/results/exact_pixels-swift-s
 
 Encodes a clip at three qualities without and with ``--exact pixels`` on native ONNX Runtime, and
 decodes both streams on every leg of the platform matrix; emulated legs get a small cut of it.
