@@ -37,7 +37,7 @@ from architecture import (
 )
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
-from report_files import run_report
+from report_files import percent, run_report
 
 from nvc_errors import UsageError
 from nvc_export.complexity import complexity_from_codec
@@ -189,9 +189,7 @@ def markdown_from_result(result: dict[str, Any]) -> str:
         steps = " + ".join(str(leg["steps"]) for leg in row["legs"])
         lines.append(
             f"| {name} | {row['words']} | {steps} | {cost['intra']:.2f} / {cost['inter']:.2f} "
-            f"| {row['loss']:.4f} | {_cell(first)} | {_cell(last)} | "
-            + ("-" if delta is None else f"{delta:+.1f} %")
-            + " |"
+            f"| {row['loss']:.4f} | {_cell(first)} | {_cell(last)} | {percent(delta)} |"
         )
     lines += [
         "",

@@ -22,7 +22,7 @@ from typing import Any
 from machine import machine_facts
 from rate_distortion import Curve, Marker, delta_rate, draw_overview
 from rate_distortion.curves import point_from_json
-from report_files import beside, run_tool, write_report
+from report_files import beside, percent, run_tool, write_report
 
 from nvc_errors import UsageError
 from nvc_export.bundle_complexity import complexity_from_bundle
@@ -220,13 +220,13 @@ def markdown_from_result(result: dict[str, Any], plot: str) -> str:
             for height, found in sorted(row["decode_fps"].items(), key=lambda x: int(x[0]))
         )
         lines.append(
-            f"| {name}{' *' if earlier else ''} | {_percent(row['bd_rate_percent'])} "
+            f"| {name}{' *' if earlier else ''} | {percent(row['bd_rate_percent'])} "
             f"| {cost['inter']:.2f} ({cost['intra']:.2f}) | {speeds or '-'} |"
         )
-    lines += [f"| {name} | {_percent(delta)} | - | - |" for name, delta in result["lines"].items()]
+    lines += [f"| {name} | {percent(delta)} | - | - |" for name, delta in result["lines"].items()]
     paper = result["paper"]
     lines.append(
-        f"| paper (its own figures) | {_percent(paper['bd_rate_percent'])} "
+        f"| paper (its own figures) | {percent(paper['bd_rate_percent'])} "
         f"| {paper['decoder_kmac_per_pixel']:.1f} | - |"
     )
     if stale:
@@ -234,10 +234,6 @@ def markdown_from_result(result: dict[str, Any], plot: str) -> str:
     if result["without_curves"]:
         lines += ["", f"Not measured yet: {', '.join(result['without_curves'])}."]
     return "\n".join([*lines, ""])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f} %"
 
 
 if __name__ == "__main__":

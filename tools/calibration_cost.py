@@ -1,6 +1,6 @@
 """What calibration costs: coordinates and bits per frame (the paper's Tables 4 and 5).
 
-    python tools/calibration_cost.py -i CLIP --size 1280x720 -o docs/results/calibration_cost
+    python tools/calibration_cost.py -i CLIP --size 1280x720 -o out/calibration_cost
 
 Encodes a clip, decodes it with a tap on the scale indices, and works out for several epsilons how
 many coordinates lie near a boundary and how many bits each position coder needs for them: with
@@ -26,8 +26,10 @@ from report_files import clips_parser, run_report
 from nvc_calib import LevelEncoder, PositionCoder
 from nvc_calib.boundaries import Boundaries, flatten_index
 from nvc_engines import open_engine
+from nvc_errors import UsageError
 from nvc_runtime import Decoder, Encoder, EncoderSettings, open_bundle, open_reader
 from nvc_runtime.bundle import Bundle
+from nvc_runtime.stream import FrameKind
 
 EPSILONS = (1e-4, 1e-3, 1e-2)
 PAPER_COUNTS = {1e-4: (114.8, 82.4), 1e-3: (1141.7, 825.7), 1e-2: (11414.9, 8256.7)}
@@ -72,15 +74,16 @@ def cost_of(
 def run(bundle: Bundle, clip: Path, frames: int, keyint: int, quality: int) -> dict[str, Any]:
     """Measure one clip at one quality."""
     stream = io.BytesIO()
-    settings = EncoderSettings(quality=quality, keyint=keyint)
+    settings = EncoderSettings(quality=quality, keyint=keyint, scene_cuts=False)
     with open_engine("ort:cpu") as engine, open_reader(str(clip), limit=frames) as reader:
         report = Encoder(bundle, engine, settings).encode(reader, reader.info, stream)
         stream.seek(0)
         tap = Indices()
-        for _ in Decoder(stream, engine, bundle=bundle, tap=tap):
-            pass
+        decoder = Decoder(stream, engine, bundle=bundle, tap=tap)
+        inter = [tap.frames[f.number] for f in decoder if f.kind is FrameKind.INTER]
+    if not inter:
+        raise UsageError(f"{clip}, --keyint {keyint}: {report.frames} frames hold no inter frame")
     levels, skip = bundle.manifest.scale_levels.count, bundle.manifest.defaults.skip_level
-    inter = [t for n, t in tap.frames.items() if n % keyint] or list(tap.frames.values())
     elements = sum(t.size for t in inter[0])
     rest = {k: v for k, v in report.bits.items() if k != "calibration"}
     stream_bits = sum(rest.values()) / report.frames
@@ -149,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--bundle", help="name or path; default: the shipped one")
     add("--frames", type=int, default=8, help="of every clip; default: %(default)s")
-    add("--keyint", type=int, default=32, help="default: %(default)s")
+    add("--keyint", type=int, default=32, help="0: one intra frame; default: %(default)s")
     add("--quality", type=int, action="append", help="may be repeated; default: 32")
     return run_report("calibration_cost", parser.parse_args(arguments), measure, markdown)
 

@@ -1,6 +1,6 @@
 """How much time calibration takes, in the encoder and in the decoder.
 
-    python tools/calibration_speed.py -i CLIP --frames 6 -o docs/results/calibration_speed
+    python tools/calibration_speed.py -i CLIP --frames 6 -o out/calibration_speed
 
 Decodes a clip without calibration, keeps the scale indices of the inter frames, and resolves them
 to levels without side information and with retrieval at several epsilons. All times are CPU time
@@ -72,7 +72,9 @@ def measure(
 ) -> dict[str, Any]:
     """Time a decoder without calibration, then the two sides of calibration."""
     file = io.BytesIO()
-    settings = EncoderSettings(quality=quality, keyint=0, calibration=PositionCoder.NONE)
+    settings = EncoderSettings(
+        quality=quality, keyint=0, calibration=PositionCoder.NONE, scene_cuts=False
+    )
     encoder = Encoder(bundle, engine, settings)
     encoder.encode(scene.frames, scene.info, file)
     tap = Indices()

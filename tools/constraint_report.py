@@ -33,7 +33,7 @@ import torch
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, read_clip
 from numpy.typing import NDArray
-from report_files import run_report
+from report_files import percent, run_report
 from torch import Tensor, nn
 
 from nvc_calib import LevelEncoder, PositionCoder
@@ -289,7 +289,7 @@ def markdown_from_result(result: dict[str, Any]) -> str:
         epsilon = row["epsilon"]
         for place, name in enumerate(VARIANTS):
             found = row[name]
-            deltas = [_percent(found["bd_rate_percent"][coder.value]) for coder in CODERS]
+            deltas = [percent(found["bd_rate_percent"][coder.value], 2) for coder in CODERS]
             counts = (
                 [f"{found['coordinates']:.1f}", f"{found['coordinates_above_skip_level']:.1f}"]
                 if epsilon
@@ -299,10 +299,6 @@ def markdown_from_result(result: dict[str, Any]) -> str:
             words = f"{epsilon:g}" if epsilon else "no calibration"
             lines.append(f"| {words} | {name} | " + " | ".join([*counts, *deltas, paper]) + " |")
     return "\n".join([*lines, ""])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f} %"
 
 
 if __name__ == "__main__":

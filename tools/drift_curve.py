@@ -1,7 +1,7 @@
 """Drift along a long GOP: how far every leg is from the encoder, frame by frame, without refresh.
 
-    python tools/drift_curve.py -i CLIP --frames 301 -o docs/results/drift_curve
-    python tools/drift_curve.py -i CLIP --frames 301 --sync 32 -o docs/results/drift_curve_sync
+    python tools/drift_curve.py -i CLIP --frames 301 -o docs/results/drift_curve-swift-s
+    python tools/drift_curve.py -i CLIP --frames 301 --sync 32 -o docs/results/drift_curve_sync-NAME
 
 Encodes one group of pictures on native ONNX Runtime (a clip that is shorter is played back and
 forth), records a trace of the stream on every leg of the platform matrix, and compares every scale
@@ -25,9 +25,11 @@ from platform_legs.cache import DEFAULT_CACHE
 from platform_trials.plan import MAIN, SMALL
 from platform_trials.rounds import run_on_legs
 from platform_trials.scene import MADE_UP, Scene, load_scene
+from platform_trials.trial import intra_frames
 from report_files import beside, refuse_problems, run_tool, write_report
 
 from nvc_engines import Engine
+from nvc_errors import VerificationError
 from nvc_runtime import Bundle, Encoder, EncoderSettings, open_bundle
 from nvc_runtime.drift import Comparison, Trace, compare_traces, record_trace
 from nvc_runtime.video import Frame, open_reader
@@ -46,6 +48,7 @@ class Reference:
     bits_per_pixel: float
     psnr_rgb_db: float
     sample_bits_per_frame: float
+    intra_frames: list[int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             legs = choose_legs(legs, options.legs.split(","))
         bundle = open_bundle(options.bundle)
         settings = EncoderSettings(
-            quality=options.quality, epsilon=options.epsilon, keyint=0, sync=options.sync
+            quality=options.quality,
+            epsilon=options.epsilon,
+            keyint=0,
+            sync=options.sync,
+            scene_cuts=False,
         )
         scenes = [
             _scene(name, options.clip, tuple(size), options.frames)
@@ -134,7 +141,7 @@ def measure(
         if leg["available"] and not leg["symbols_equal"]:
             problems.append(f"{leg['name']}: {leg['errors'][1] or 'other symbols'}")
         elif leg["available"] and leg["max_difference"] > epsilon:
-            first = next(n for n, drift in enumerate(leg["max_by_frame"]) if drift >= epsilon)
+            first = first_beyond(leg["max_by_frame"], epsilon)
             problems.append(
                 f"{leg['name']}: drift {leg['max_difference']:.2e} exceeds epsilon {epsilon:.2e}, "
                 f"first in frame {first}; its symbols are right by luck"
@@ -158,6 +165,7 @@ def measure(
                 "bits_per_pixel": reference.bits_per_pixel,
                 "psnr_rgb_db": reference.psnr_rgb_db,
                 "sample_bits_per_frame": reference.sample_bits_per_frame,
+                "intra_frames": reference.intra_frames,
             }
             for name, reference in references.items()
         },
@@ -165,6 +173,15 @@ def measure(
         "problems": problems,
         "legs": found,
     }
+
+
+def first_beyond(drifts: Sequence[float], epsilon: float) -> int:
+    """Return the first frame whose drift is beyond epsilon, or the first with the largest.
+
+    Drifts are rounded for the report: one that is just beyond epsilon may look smaller.
+    """
+    beyond = (number for number, drift in enumerate(drifts) if drift >= epsilon)
+    return next(beyond, drifts.index(max(drifts)))
 
 
 def _drift_json(comparison: Comparison) -> dict[str, Any]:
@@ -187,12 +204,16 @@ def _reference(
     info = replace(scene.info, frame_count=frames)
     encoder = Encoder(bundle, engine, settings)
     report = encoder.encode(back_and_forth(scene.frames, frames), info, stream)
+    intra = intra_frames(stream.getvalue())
+    if len(intra) != 1:
+        raise VerificationError(f"{scene.name}: intra frames {intra}, expected one at the start")
     return Reference(
         scene=scene.name,
         trace=record_trace(stream.getvalue(), engine, bundle=bundle, full_every=1),
         bits_per_pixel=report.bits_per_pixel,
         psnr_rgb_db=report.psnr_rgb_db,
         sample_bits_per_frame=report.bits["pixels"] / report.frames,
+        intra_frames=intra,
     )
 
 

@@ -62,11 +62,13 @@ def certificate_from_reports(
     """Return the certificate that reports, by name, support.
 
     Raises ``UsageError`` if they are of different bundles or epsilons or are no such reports,
-    ``VerificationError`` if one did not pass or epsilon is below ``min_margin`` times the drift.
+    ``VerificationError`` if one did not pass, a curve is of several groups of pictures, or epsilon
+    is below ``min_margin`` times the drift.
     """
     try:
         bundles = {(r["bundle"]["name"], r["bundle"]["digest"]) for r in reports.values()}
         bounds = {r["epsilon"] for r in reports.values()}
+        broken = [name for name, report in reports.items() if not _is_one_group(report)]
         failed = [name for name, report in reports.items() if not report["passed"]]
         measured = [_measurement(name, report) for name, report in reports.items()]
         platforms = _platforms(reports.values())
@@ -81,6 +83,11 @@ def certificate_from_reports(
         raise UsageError(f"the reports have different epsilons ({found}): choose with --epsilon")
     if failed:
         raise VerificationError(f"{', '.join(failed)} did not pass; nothing is certified")
+    if broken:
+        raise VerificationError(
+            f"{', '.join(broken)}: the curve's frames are not one group of pictures, but drift "
+            "ends with an intra frame; measure it again"
+        )
     bound = bounds.pop() if epsilon is None else epsilon
     worst = max(measured, key=lambda part: float(part["largest_drift"]))
     drift = worst["largest_drift"]
@@ -99,6 +106,12 @@ def certificate_from_reports(
         "measurements": measured,
         "platforms": platforms,
     }
+
+
+def _is_one_group(report: dict[str, Any]) -> bool:
+    """Tell whether a drift curve is of one group of pictures; older ones do not say."""
+    streams = {} if "pairs" in report else report.get("streams", {})
+    return all(len(stream.get("intra_frames", [0])) == 1 for stream in streams.values())
 
 
 def _measurement(name: str, report: dict[str, Any]) -> dict[str, Any]:

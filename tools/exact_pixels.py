@@ -1,6 +1,6 @@
 """What exact pixels cost, and how far decoded samples are apart between legs without them.
 
-    python tools/exact_pixels.py -i CLIP -o docs/results/exact_pixels
+    python tools/exact_pixels.py -i CLIP -o docs/results/exact_pixels-swift-s
 
 Encodes a clip at three qualities without and with ``--exact pixels`` on native ONNX Runtime, and
 decodes both streams on every leg of the platform matrix; emulated legs get a small cut of it.
@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         settings = [
             EncoderSettings(
-                quality=quality, keyint=0, pixel_epsilon=options.pixel_epsilon, sync=options.sync
+                quality=quality,
+                keyint=0,
+                pixel_epsilon=options.pixel_epsilon,
+                sync=options.sync,
+                scene_cuts=False,
             )
             for quality in options.quality
         ]

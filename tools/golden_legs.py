@@ -1,11 +1,11 @@
 """Decode the golden streams on every leg of the platform matrix.
 
-    python tools/golden_legs.py -o docs/results/golden-legs
+    python tools/golden_legs.py -o docs/results/golden-legs-swift-s
 
-The streams of ``tests/golden`` were made once, on native ONNX Runtime; on every leg they must give
-the symbols that are written down, and the samples where these are exact, and damaged ones must
-fail as written down. Writes OUTPUT.json and OUTPUT.md. Exit code 0 if all is as it must be, 4 if
-not, 2 for wrong options. ``docs/platforms.md`` describes the legs.
+The streams of a bundle in ``tests/golden`` (``--vectors``) were made once, on native ONNX Runtime;
+on every leg they must give the symbols that are written down, and the samples where these are
+exact, and damaged ones must fail as written down. Writes OUTPUT.json and OUTPUT.md. Exit code 0 if
+all is as it must be, 4 if not, 2 for wrong options. ``docs/platforms.md`` describes the legs.
 """
 
 from __future__ import annotations

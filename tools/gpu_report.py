@@ -38,7 +38,7 @@ from gpu_reports.engines import TF32
 from gpu_reports.worker import Work
 from machine import machine_facts
 from platform_trials.golden import load_vectors
-from report_files import run_tool
+from report_files import beside, run_tool, write_whole
 
 from nvc_engines import open_engine
 from nvc_errors import UsageError
@@ -143,8 +143,8 @@ def _run(options: argparse.Namespace) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def save() -> None:
-        _write_whole(options.output.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-        _write_whole(options.output.with_suffix(".md"), markdown_from_record(record))
+        write_whole(beside(options.output, ".json"), json.dumps(record, indent=1) + "\n")
+        write_whole(beside(options.output, ".md"), markdown_from_record(record))
 
     start = time.monotonic()
     save()
@@ -191,13 +191,6 @@ def _plan_facts(plans: Path | None) -> dict[str, Any]:
         folder = str(path.parent.relative_to(plans))
         found.setdefault(folder, {})[path.stem] = path.stat().st_size
     return found
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: a run that is killed leaves the one before."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Prove that streams made on one float platform decode to the same symbols on every other.
 
-    python tools/platform_matrix.py --clip CLIP.mp4 -o results/platform-matrix
+    python tools/platform_matrix.py --clip CLIP.mp4 -o docs/results/platform-matrix-swift-s
     python tools/platform_matrix.py --short -o out/matrix
 
 Writes OUTPUT.json, OUTPUT.md and OUTPUT.png. Exit code 0 if every calibrated frame decodes on
@@ -52,8 +52,10 @@ def _run(options: argparse.Namespace) -> None:
     if unknown:
         raise UsageError(f"--decoders: no leg {', '.join(sorted(unknown))} among those chosen")
     base = Path(options.output)
-    if not base.parent.is_dir():
-        raise OutputError(f"folder {base.parent} does not exist; create it first")
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"folder {base.parent} cannot be made: {error.strerror}") from error
     bundle = open_bundle(options.bundle)
     cache = Cache(Path(options.cache).expanduser(), offline=options.offline)
     started = time.perf_counter()

@@ -6,7 +6,7 @@
 Prunes both programs to a share of their operations, fine-tunes what is left, and also prunes the
 untrained preset `full` to the paper's budget (whose importance says nothing: it shows the cost).
 Bits are the model's estimate with the levels a coder uses, without headers; quality is measured on
-the decoded frames in [0, 1]. Clips must not be among the training data. Writes OUT.json and OUT.md.
+8-bit RGB. Clips must not be among the training data. Writes OUT.json and OUT.md.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ import sys
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-import av
-import bjontegaard
-import numpy as np
 import torch
 from machine import machine_facts
-from model_coding.codec import latents_of
-from report_files import run_report
-from torch.nn import functional as F
+from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
+from report_files import clips_parser, run_report
 
 from nvc_export.complexity import PAPER
 from nvc_export.pruning.budget import budget_from_text, paper_budget
@@ -43,8 +38,6 @@ from nvc_models.training.trainer import load_model
 QUALITIES = (4, 24, 44, 60)
 SKIP_LEVEL = 9
 CROP = 128
-MIN_OVERLAP = 0.5
-"""Share of the range of qualities that two curves must have in common for a BD-rate."""
 PAPER_SAMPLING = Sampling(batches=1, batch=1, crop=64)
 
 
@@ -55,10 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = clips_parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="codec to prune")
     parser.add_argument("--data", type=Path, required=True, help="folder made by pack-data")
-    parser.add_argument("-i", "--input", type=Path, action="append", required=True, help="clip")
     parser.add_argument("--frames", type=int, default=4, help="frames of each clip, one GOP")
     parser.add_argument("--share", type=float, default=70.0, help="operations kept, in per cent")
     parser.add_argument("--batches", type=int, default=8, help="batches importance is measured on")
@@ -67,7 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--distill", type=float, default=0.5, help="weight of the teacher")
     parser.add_argument("--keep", type=Path, help="write the fine-tuned checkpoint here")
-    parser.add_argument("-o", "--output", type=Path, required=True)
     return parser
 
 
@@ -76,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     codec: Any = load_model(options.checkpoint)
     check_prunable(codec)
     data = PackedClips(options.data)
-    clips = [read_frames(path, options.frames) for path in options.input]
+    clips = [read_clip(path, options.frames) for path in options.clip]
     before, name = deepcopy(codec), codec.config.name
     stages = {"before": _curve(before, clips)}
     sampling = Sampling(options.batches, options.batch, CROP)
@@ -104,7 +95,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": machine_facts(),
         "codec": name,
-        "clips": [path.name for path in options.input],
+        "clips": [path.name for path in options.clip],
         "frames": options.frames,
         "share": options.share,
         "importance": {"batches": sampling.batches, "batch": sampling.batch, "crop": CROP},
@@ -117,7 +108,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "cpu_s": round(cpu_s, 1),
         },
         "programs": [report.to_json() for report in reports],
-        "stages": stages,
+        "stages": {name: [_point_json(p) for p in curve] for name, curve in stages.items()},
         "bd_rate": {k: _bd_rate(stages["before"], stages[k]) for k in ("pruned", "recovered")},
         "paper": _paper(data),
     }
@@ -135,66 +126,24 @@ def _paper(data: PackedClips) -> dict[str, Any]:
     }
 
 
-def read_frames(path: Path, count: int) -> torch.Tensor:
-    """Return the first frames of a clip as float32 (T, 3, H, W) in [0, 1]."""
-    with av.open(str(path)) as container:
-        decoded = islice(container.decode(video=0), count)
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
-
-
-@torch.no_grad()
-def _curve(codec: Prunable, clips: Sequence[torch.Tensor]) -> list[dict[str, float]]:
-    """Return bits per pixel and PSNR at each quality, averaged over clips."""
-    codec.eval()
-    curve = []
-    for quality in QUALITIES:
-        points = [_code(codec, clip, quality) for clip in clips]
-        bpp, psnr = (float(np.mean(values)) for values in zip(*points, strict=True))
-        curve.append({"quality": quality, "bpp": round(bpp, 5), "psnr": round(psnr, 3)})
-    return curve
-
-
-def _code(codec: Any, clip: torch.Tensor, quality: int) -> tuple[float, float]:
-    """Code a clip as one group of pictures; return bits per pixel and mean PSNR in dB."""
-    height, width = clip.shape[-2:]
-    padded = F.pad(clip, (0, -width % 64, 0, -height % 64), mode="replicate")
-    index = torch.tensor([float(quality)])
-    rounding = {"rounding": "hard", "skip_level": SKIP_LEVEL}
-    bits, psnr, reference = 0.0, [], None
-    for number in range(len(clip)):
-        frame = padded[number : number + 1]
-        if reference is None:
-            result = codec.intra(frame, index, **rounding)
-            reference = codec.inter.reference_from_intra(result.frame)
-        else:
-            result = codec.inter(frame, reference, index, **rounding)
-            reference = result.reference
-        decoded = result.frame
-        bits += sum(float(latent.bits + latent.hyper_bits) for latent in latents_of(result))
-        error = (decoded - frame)[..., :height, :width].square().mean()
-        psnr.append(float(-10 * torch.log10(error)))
-    return bits / (len(clip) * height * width), float(np.mean(psnr))
-
-
-def _bd_rate(anchor: list[dict[str, float]], test: list[dict[str, float]]) -> float | None:
-    """Return the BD-rate in per cent.
-
-    None where a curve does not rise, or where too little of the curves has a common quality.
-    """
-    for curve in (anchor, test):
-        if any(after["psnr"] <= before["psnr"] for before, after in pairwise(curve)):
-            return None
-    low = max(min(p["psnr"] for p in curve) for curve in (anchor, test))
-    high = min(max(p["psnr"] for p in curve) for curve in (anchor, test))
-    widest = max(max(p["psnr"] for p in c) - min(p["psnr"] for p in c) for c in (anchor, test))
-    if high - low < MIN_OVERLAP * widest:
-        return None
-    columns = [[p[key] for p in c] for c in (anchor, test) for key in ("bpp", "psnr")]
-    rate = bjontegaard.bd_rate(
-        *columns, method="akima", require_matching_points=False, min_overlap=0
+def _curve(codec: Prunable, clips: Sequence[torch.Tensor]) -> list[CodedClip]:
+    """Return the mean over clips at each quality."""
+    return mean_points(
+        [[code_clip(codec, c, q, skip_level=SKIP_LEVEL) for q in QUALITIES] for c in clips]
     )
-    return None if np.isnan(rate) else round(float(rate), 2)
+
+
+def _point_json(point: CodedClip) -> dict[str, float]:
+    return {
+        "quality": point.quality,
+        "bpp": round(point.bits_per_pixel, 5),
+        "psnr": round(point.psnr_rgb_db, 3),
+    }
+
+
+def _bd_rate(anchor: Sequence[CodedClip], test: Sequence[CodedClip]) -> float | None:
+    rate = bd_rate(anchor, test)
+    return None if rate is None else round(rate, 2)
 
 
 def markdown_from_result(result: dict[str, Any]) -> str:

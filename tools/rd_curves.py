@@ -2,12 +2,13 @@
 
     python tools/rd_curves.py -i CLIP -i CLIP --frames 32 -o docs/results/rate_distortion
 
-Every codec gets the same frames and an intra frame every --keyint frames; --bundle may be repeated.
+Every codec gets the same frames and an intra frame every --keyint frames, and nowhere else;
+--bundle may be repeated.
 Bits are those of the file on disk: for bundles with header, checks, calibration and index, for x264
 and x265 (preset medium, with its default structure and with tune=zerolatency) the elementary
 stream. Quality is measured on 8-bit RGB and averaged over frames. Writes OUT.json, OUT.md, and
 OUT-CLIP.svg and OUT-mean.svg. --cache keeps the points of x264 and x265; --known takes points of
-bundles from earlier reports, where bundle, clip, frames and --keyint are the same.
+bundles from earlier reports, where bundle, clip, frames and intra frames are the same.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from rate_distortion import (
     neural_point,
 )
 from rate_distortion.curves import METRICS, point_from_json
-from report_files import beside, clips_parser, run_tool, write_report
+from report_files import beside, clips_parser, numbers_from_text, percent, run_tool, write_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -63,16 +64,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
     add("--keyint", type=int, default=32, help="default: %(default)s")
-    add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--crf", type=_numbers, default=list(range(15, 44, 4)), help="default: 15,19,...,43")
+    add(
+        "--qualities",
+        type=numbers_from_text,
+        default=[0, 16, 32, 48, 63],
+        help="default: 0,16,32,48,63",
+    )
+    add(
+        "--crf",
+        type=numbers_from_text,
+        default=list(range(15, 44, 4)),
+        help="default: 15,19,...,43",
+    )
     add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
     add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
     add("--known", type=Path, action="append", default=[], help="earlier report, may be repeated")
     return parser
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list[Curve]]]:
@@ -114,6 +121,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list
         "engine": str(engine.info.spec),
         "frames": options.frames,
         "keyint": options.keyint,
+        "scene_cuts": False,
         "metrics": list(metrics),
         "options": {c.name: c.options(0, options.keyint) | {"crf": "*"} for c in REFERENCE_CODECS},
         "clips": clips,
@@ -132,6 +140,8 @@ def _known_points(options: argparse.Namespace) -> Known:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
             if (report["frames"], report["keyint"]) != (options.frames, options.keyint):
+                continue
+            if report.get("scene_cuts", True):  # Older reports: intra frames there, too.
                 continue
             for bundle in report["bundles"]:
                 for clip, found in report["clips"].items():
@@ -152,7 +162,7 @@ def _neural_curve(
         if point := known.get((bundle.digest.hex(), clip.stem, quality)):
             points.append(point)
             continue
-        settings = EncoderSettings(quality=quality, keyint=options.keyint)
+        settings = EncoderSettings(quality=quality, keyint=options.keyint, scene_cuts=False)
         point = neural_point(
             bundle,
             engine,
@@ -243,7 +253,7 @@ def markdown_from_result(result: dict[str, Any], plots: dict[tuple[str, str], Pa
         for name, clip in result["clips"].items():
             for bundle in bundles:
                 found = [clip["bd_rate_percent"][bundle][anchor][metric] for anchor in anchors]
-                cells = ["-" if value is None else f"{value:+.1f} %" for value in found]
+                cells = [percent(value) for value in found]
                 lines.append(f"| {name} | {bundle} | " + " | ".join(cells) + " |")
         chosen = MEAN if MEAN in result["clips"] else next(iter(result["clips"]))
         lines += ["", f"![{chosen}]({plots[chosen, metric].name})"]

@@ -78,13 +78,30 @@ def write_report(output: Path, result: dict[str, Any], markdown: str) -> None:
     """Write ``output`` with the suffixes .json and .md; its folder is made if there is none."""
     output.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-    beside(output, ".json").write_text(text, encoding="utf-8")
-    beside(output, ".md").write_text(markdown, encoding="utf-8")
+    write_whole(beside(output, ".json"), text)
+    write_whole(beside(output, ".md"), markdown)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file at once: a run that is killed leaves the one before."""
+    temporary = beside(path, ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def beside(output: Path, suffix: str) -> Path:
     """Return the file of a report with a suffix; the report's name may have dots of its own."""
     return output.with_name(output.name + suffix)
+
+
+def numbers_from_text(text: str) -> list[int]:
+    """Read an option's whole numbers, separated by commas."""
+    return [int(part) for part in text.split(",")]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Show a change in per cent with its sign; a dash where there is none."""
+    return "-" if value is None else f"{value:+.{digits}f} %"
 
 
 def refuse_problems(problems: Sequence[str]) -> None:

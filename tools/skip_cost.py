@@ -23,7 +23,7 @@ import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
 from rate_distortion import Curve, Point, delta_rate, neural_point
-from report_files import clips_parser, run_report
+from report_files import clips_parser, numbers_from_text, percent, run_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -48,13 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", help="name or path; default: the shipped one")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip, one GOP; default: %(default)s")
-    add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--levels", type=_numbers, default=[6, 8, 9, 10, 11, 12, 14], help="default: 6,8,...,14")
+    add(
+        "--qualities",
+        type=numbers_from_text,
+        default=[0, 16, 32, 48, 63],
+        help="default: 0,16,32,48,63",
+    )
+    add(
+        "--levels",
+        type=numbers_from_text,
+        default=[6, 8, 9, 10, 11, 12, 14],
+        help="default: 6,8,...,14",
+    )
     return parser
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 @dataclass
@@ -119,7 +125,9 @@ def _row(
                 for _ in Decoder(file, engine, bundle=bundle, tap=share):
                     pass
 
-        settings = EncoderSettings(quality=quality, keyint=options.frames, skip_level=level)
+        settings = EncoderSettings(
+            quality=quality, keyint=options.frames, skip_level=level, scene_cuts=False
+        )
         point = neural_point(
             bundle,
             engine,
@@ -172,16 +180,12 @@ def markdown_from_result(result: dict[str, Any]) -> str:
     ]
     for number, mean in enumerate(result["mean"]):
         level = "off" if mean["skip_level"] == OFF else str(mean["skip_level"])
-        cells = [_percent(result["clips"][clip][number]["bd_rate_percent"]) for clip in clips]
+        cells = [percent(result["clips"][clip][number]["bd_rate_percent"], 2) for clip in clips]
         lines.append(
             f"| {level} | {100 * mean['skipped_share']:.1f} % "
-            f"| {_percent(mean['bd_rate_percent'])} | " + " | ".join(cells) + " |"
+            f"| {percent(mean['bd_rate_percent'], 2)} | " + " | ".join(cells) + " |"
         )
     return "\n".join([*lines, "", PAPER, ""])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f} %"
 
 
 if __name__ == "__main__":

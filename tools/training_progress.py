@@ -27,7 +27,7 @@ import torch
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
 from rate_distortion import REFERENCE_CODECS, Curve, cached_curve, draw_progress
-from report_files import beside, run_tool, write_report
+from report_files import beside, numbers_from_text, percent, run_tool, write_report
 from torch import Tensor
 
 from nvc_errors import UsageError
@@ -62,15 +62,21 @@ def _parser() -> argparse.ArgumentParser:
     add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
     add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--frames", type=int, default=32, help="of every clip, one GOP; default: %(default)s")
-    add("--qualities", type=_numbers, default=[0, 16, 32, 48, 63], help="default: 0,16,32,48,63")
-    add("--crf", type=_numbers, default=list(range(15, 44, 4)), help="default: 15,19,...,43")
+    add(
+        "--qualities",
+        type=numbers_from_text,
+        default=[0, 16, 32, 48, 63],
+        help="default: 0,16,32,48,63",
+    )
+    add(
+        "--crf",
+        type=numbers_from_text,
+        default=list(range(15, 44, 4)),
+        help="default: 15,19,...,43",
+    )
     add("--cache", type=Path, help="folder that keeps points")
     add("--threads", type=int, default=1, help="default: %(default)s")
     return parser
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -213,7 +219,7 @@ def markdown_from_result(result: dict[str, Any], plot: str) -> str:
         "|---" * (len(ANCHORS) + 5) + "|",
     ]
     for row in result["checkpoints"]:
-        deltas = [_percent(row["bd_rate_percent"][anchor]) for anchor in ANCHORS]
+        deltas = [percent(row["bd_rate_percent"][anchor]) for anchor in ANCHORS]
         gain = row["percent_per_hour"]
         lines.append(
             f"| {row['codec']} | {row['hours']:.2f} | {row['total_steps']} | {row['stage']} | "
@@ -221,10 +227,6 @@ def markdown_from_result(result: dict[str, Any], plot: str) -> str:
             + " |"
         )
     return "\n".join([*lines, ""])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f} %"
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def test_drift_is_measured_in_every_frame(run: Run) -> None:
     assert not any(data["legs"][0]["max_by_frame"])
     found = data["legs"][1]
     assert found["symbols_equal"]
+    assert data["streams"]["main"]["intra_frames"] == [0]
     assert len(found["max_by_frame"]) == len(found["coded_flips_by_frame"]) == FRAMES
     assert all(0 < drift <= EPSILON for drift in found["max_by_frame"])
     assert sum(found["coded_flips_by_frame"]) == found["coded_flips"] > 0
@@ -85,6 +86,15 @@ def test_drift_beyond_epsilon_is_a_problem_even_if_symbols_are_equal(run: Run) -
     assert code == 4
     assert len(data["problems"]) == 1
     assert ("by luck" in data["problems"][0]) == bool(lucky)
+
+
+@pytest.mark.parametrize(
+    ("drifts", "first"), [([0.0, 2e-3, 3e-3], 1), ([0.0, 9.99e-4, 5e-4], 1), ([1e-3], 0)]
+)
+def test_first_frame_beyond_epsilon_is_named_though_drifts_are_rounded(
+    drifts: list[float], first: int
+) -> None:
+    assert drift_curve.first_beyond(drifts, EPSILON) == first
 
 
 def test_sync_frames_cost_bits_and_are_named(run: Run) -> None:

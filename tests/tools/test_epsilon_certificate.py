@@ -74,6 +74,7 @@ def test_largest_drift_of_all_reports_counts() -> None:
         ({"m": matrix(passed=False)}, "m did not pass"),
         ({"m": matrix(), "d": curve(passed=False)}, "d did not pass"),
         ({"m": matrix(epsilon=3e-4)}, "1.5 times the largest drift"),
+        ({"d": curve(streams={"main": {"intra_frames": [0, 9]}})}, "d: .* not one group"),
     ],
 )
 def test_what_reports_do_not_support_is_refused(

@@ -12,6 +12,7 @@ import pytest
 from block_codec import moving_frames, video_info
 from gpu_reports import load_prepared, open_reported
 from plan_stand_in import stand_in
+from report_files import beside
 
 from nvc_engines import open_engine
 from nvc_errors import EngineUnavailableError, UsageError
@@ -49,8 +50,8 @@ def _worker_finds_all(monkeypatch: pytest.MonkeyPatch, block_bundle_path: Path) 
 def _run(streams: Path, output: Path, *given: str) -> tuple[int, dict[str, Any], str]:
     arguments = ["run", str(streams), "-o", str(output), "--repeats", "1", *given]
     code = gpu_report.main(arguments)
-    data: dict[str, Any] = json.loads(output.with_suffix(".json").read_text())
-    return code, data, output.with_suffix(".md").read_text()
+    data: dict[str, Any] = json.loads(beside(output, ".json").read_text())
+    return code, data, beside(output, ".md").read_text()
 
 
 def test_prepared_streams(streams: Path) -> None:
@@ -91,7 +92,9 @@ def test_one_engine_that_fails_costs_no_other(streams: Path, tmp_path: Path) -> 
 
 
 def test_what_does_not_fit_is_listed(streams: Path, tmp_path: Path) -> None:
-    code, data, text = _run(streams, tmp_path / "gpu", "--engines", "ort:cpu", "--budget-s", "0")
+    # A name with a dot of its own is another report's, not a suffix.
+    given = ["--engines", "ort:cpu", "--budget-s", "0"]
+    code, data, text = _run(streams, tmp_path / "gpu.v2", *given)
     assert code == 4
     assert {item["state"] for item in data["items"]} == {"skipped"}
     assert "the time is used up" in text

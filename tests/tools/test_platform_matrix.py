@@ -126,6 +126,23 @@ def test_command_exits_with_4_when_a_leg_drifts_too_far(
     assert "Traceback" not in error
 
 
+def test_a_folder_that_is_missing_is_made_before_the_work(
+    block_bundle_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(platform_matrix, "all_legs", lambda: [ORT])
+    given = ["--bundle", str(block_bundle_path), "--cache", str(tmp_path / "cache")]
+    given += ["--no-picture", "--size", "96x64", "--frames", "2", "--gop", "2", "-o"]
+    assert platform_matrix.main([*given, str(tmp_path / "new" / "folder" / "matrix")]) == 0
+    assert (tmp_path / "new" / "folder" / "matrix.json").exists()
+    monkeypatch.setattr(platform_matrix, "run_matrix", None)
+    (tmp_path / "file").touch()
+    assert platform_matrix.main([*given, str(tmp_path / "file" / "matrix")]) == 1
+    assert "cannot be made" in capsys.readouterr().err
+
+
 def test_failure_lasts_until_the_next_intra_frame(block_bundle_path: Path) -> None:
     """One frame drifts; it fails, and with it the rest of its group of pictures."""
 

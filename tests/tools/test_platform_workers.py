@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from platform_legs import emulated, wasm
 from platform_legs.cache import Cache, run_tool
 from platform_legs.masked import patch_cpuid
 from platform_legs.remote import RemoteEngine, python_worker, worker_path
@@ -167,3 +170,59 @@ def test_the_mask_clears_features_of_a_patched_program(tmp_path: Path) -> None:
         run_tool([program], env={**env, "NVC_CPUID_CLEAR": "one.c.2"})
     with pytest.raises(EngineUnavailableError, match="no cpuid"):
         patch_cpuid(program)
+
+
+class NameKeeper(Cache):
+    """Fills every folder but that of the aarch64 system, keeps the names, and gives nothing out."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.names: list[str] = []
+
+    def folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+        if name == "aarch64-bookworm":
+            return self.root
+        self.names.append(name)
+        fill(self.root)
+        raise EngineUnavailableError("that is all")
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or sys.platform != "linux", reason="needs Linux on x86-64"
+)
+def test_aarch64_legs_take_the_version_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {"onnxruntime": "1.2.3"}
+    fetched: list[str] = []
+
+    def version_of(package: str) -> str:
+        if package not in versions:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return versions[package]
+
+    monkeypatch.setattr(importlib.metadata, "version", version_of)
+    monkeypatch.setattr(
+        emulated, "install_wheels", lambda _target, packages, *_options: fetched.extend(packages)
+    )
+    ort, openvino = emulated.emulated_legs()
+    cache = NameKeeper(tmp_path)
+    with pytest.raises(EngineUnavailableError, match="that is all"):
+        ort.open(cache)
+    assert cache.names == ["aarch64-onnxruntime-1.2.3-py3.11"]
+    assert fetched == ["numpy", "onnxruntime==1.2.3"]
+    with pytest.raises(EngineUnavailableError, match="pip install openvino"):
+        openvino.open(cache)
+
+
+def test_the_wasm_leg_takes_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(wasm, "require_tools", lambda *_names: None)
+    monkeypatch.setattr(wasm, "run_tool", lambda command, **_options: commands.append(command))
+    (leg,) = wasm.wasm_legs()
+    cache = NameKeeper(tmp_path)
+    with pytest.raises(EngineUnavailableError, match="that is all"):
+        leg.open(cache)
+    (name,) = cache.names
+    assert commands[0][-1] == name.replace("web-", "web@")
+    assert name.removeprefix("onnxruntime-web-")[0].isdigit()

@@ -13,7 +13,7 @@ from block_codec import moving_frames, video_info
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from nvc_errors import UsageError
+from nvc_errors import UsageError, VerificationError
 from nvc_runtime.video import open_writer
 
 pytest.importorskip("bjontegaard", reason="the tool's curves need nvc[bench]")
@@ -29,6 +29,7 @@ from rate_distortion import (
     mean_curve,
     ms_ssim,
     ms_ssim_db,
+    reference,
     reference_point,
 )
 from rate_distortion.metrics import WEIGHTS
@@ -159,6 +160,20 @@ def test_reference_codec(codec: Any, keyint: int, clip: Path) -> None:
     assert points[0].psnr_rgb_db > points[1].psnr_rgb_db > 20
     assert points[0].psnr_rgb_db > 30
     assert points[0].bits_per_pixel == 8 * points[0].size_bytes / (4 * 64 * 48)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_reference_codec_that_loses_or_adds_a_frame_is_refused(
+    more: int, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = reference._encode
+
+    def miscount(*given: Any) -> int:
+        return encode(*given[:-1], given[-1] + more) - more
+
+    monkeypatch.setattr(reference, "_encode", miscount)
+    with pytest.raises(VerificationError, match=f"4 frames in, {4 + more} frames out"):
+        reference_point(REFERENCE_CODECS[0], clip, 30, keyint=0, frames=4, with_ms_ssim=False)
 
 
 def arguments(clip: Path, bundle: Path, output: Path) -> list[str]:

@@ -8,6 +8,7 @@ later: 7.2 crashes while ONNX Runtime is imported.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import re
@@ -57,20 +58,35 @@ def _leg(name: str, package: str, spec: str, title: str, cost: float) -> Leg:
                 f"needs Linux on x86-64, this is {sys.platform} on {platform.machine()}"
             )
         system = cache.folder(f"aarch64-{_RELEASE}", _fill_system)
-        site = cache.folder(f"aarch64-{package}", lambda folder: _fill_site(folder, package))
+        version = _host_version(package)
+        site = cache.folder(
+            f"aarch64-{package}-{version}-py{_PYTHON}",
+            lambda folder: _fill_site(folder, f"{package}=={version}"),
+        )
         root = system / "root"
         command: list[str | os.PathLike[str]] = [
             *(system / "qemu-aarch64", "-cpu", _CPU, "-L", root),
             *("-E", f"PYTHONPATH={worker_path(site)}", "-E", "PYTHONDONTWRITEBYTECODE=1"),
             *(root / "usr" / "bin" / f"python{_PYTHON}", "-S", "-m", "platform_legs.worker", spec),
         ]
-        version = run_tool([system / "qemu-aarch64", "--version"]).split()[2]
-        return RemoteEngine(command, spec=spec, flags={"qemu": version, "cpu": _CPU})
+        qemu = run_tool([system / "qemu-aarch64", "--version"]).split()[2]
+        return RemoteEngine(command, spec=spec, flags={"qemu": qemu, "cpu": _CPU})
 
     return Leg(name, title, cost, open_leg)
 
 
+def _host_version(package: str) -> str:
+    """Return the version of an engine's package here: the leg is to differ in its CPU alone."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise EngineUnavailableError(
+            f"needs {package} installed here, whose version it takes; pip install {package}"
+        ) from error
+
+
 def _fill_site(folder: Path, package: str) -> None:
+    """Install an engine. numpy only carries tensors: any version serves."""
     tags = [f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_MINORS] + ["manylinux2014_aarch64"]
     options = [option for tag in tags for option in ("--platform", tag)]
     options += ["--implementation", "cp", "--python-version", _PYTHON]

@@ -10,6 +10,9 @@ from platform_legs.cache import Cache, require_tools, run_tool
 from platform_legs.leg import Leg
 from platform_legs.remote import RemoteEngine
 
+_VERSION = "1.30.0"
+"""Of the npm package, which is not released as often as the native engine: its own, not the host's.
+"""
 _WORKER = Path(__file__).with_name("wasm_worker.mjs")
 
 
@@ -20,7 +23,7 @@ def wasm_legs() -> list[Leg]:
 
 def _open(cache: Cache) -> Engine:
     require_tools("node")
-    folder = cache.folder("onnxruntime-web", _fill)
+    folder = cache.folder(f"onnxruntime-web-{_VERSION}", _fill)
     package = folder / "node_modules" / "onnxruntime-web"
     # The specification is that of the native engine: nvc has no name for this one.
     return RemoteEngine(
@@ -31,4 +34,5 @@ def _open(cache: Cache) -> Engine:
 def _fill(folder: Path) -> None:
     require_tools("npm")
     options = ["--no-audit", "--no-fund", "--ignore-scripts"]
-    run_tool(["npm", "install", *options, "--prefix", folder, "onnxruntime-web"], cwd=folder)
+    package = f"onnxruntime-web@{_VERSION}"
+    run_tool(["npm", "install", *options, "--prefix", folder, package], cwd=folder)

@@ -13,7 +13,7 @@ from nvc_engines import Engine
 from nvc_errors import CalibrationError, StreamError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import Decoder, EncodedFrame, Encoder, EncodeReport, EncoderSettings
-from nvc_runtime.stream import ExactMode
+from nvc_runtime.stream import ExactMode, read_index
 from nvc_runtime.video import Frame
 from platform_trials.scene import Scene
 from platform_trials.wrappers import IndexTrace, RecordingEngine
@@ -78,6 +78,11 @@ class Decoding:
         return merge_drifts(self.drift.values())
 
 
+def intra_frames(data: bytes) -> list[int]:
+    """Return the numbers of a stream's intra frames."""
+    return [entry.frame_number for entry in read_index(io.BytesIO(data)).intra]
+
+
 def index_names(bundle: Bundle) -> list[str]:
     """Return the names of the tensors that hold scale indices."""
     programs = (bundle.manifest.intra, bundle.manifest.inter)
@@ -122,8 +127,9 @@ def decode_stream(bundle: Bundle, engine: Engine, stream: Stream) -> Decoding:
     """Decode a stream as far as it goes, starting again at the next intra frame after a failure.
 
     A frame fails if its levels or symbols are not the encoder's, and so do all that follow it up
-    to the next intra frame.
+    to the next intra frame, wherever the encoder has put that.
     """
+    groups = [*intra_frames(stream.data), stream.frames]
     recorder = RecordingEngine(engine, index_names(bundle) if stream.trace else [])
     result = Decoding()
     start = 0
@@ -138,21 +144,21 @@ def decode_stream(bundle: Bundle, engine: Engine, stream: Stream) -> Decoding:
             break
         except (CalibrationError, StreamError) as error:
             failed = recorder.number
-            start = stream.frames if stream.gop == 0 else (failed // stream.gop + 1) * stream.gop
-            result.failed += range(failed, min(start, stream.frames))
+            start = next((number for number in groups if number > failed), stream.frames)
+            result.failed += range(failed, start)
             result.first_error = result.first_error or str(error)
     _compare_traces(result, bundle, stream, recorder.trace)
     return result
 
 
 def settings_for(settings: EncoderSettings, gop: int, coder: PositionCoder) -> EncoderSettings:
-    """Return ``settings`` with another GOP and position coder.
+    """Return ``settings`` with another GOP, as long as it says everywhere, and position coder.
 
     Samples cannot be made exact without calibration: such streams go without that.
     """
     if coder is PositionCoder.NONE:
         settings = replace(settings, exact=ExactMode.SYMBOLS, sync=0)
-    return replace(settings, keyint=gop, calibration=coder)
+    return replace(settings, keyint=gop, calibration=coder, scene_cuts=False)
 
 
 def _compare_samples(result: Decoding, frame: Frame, shown: Frame) -> None:
