@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coding import encode
+from drifting_engine import DriftingEngine, Noise
 
+import nvc_engines
 from nvc_engines import Engine
 from nvc_runtime import Bundle, EncoderSettings
 from nvc_runtime.drift import Trace, load_trace
@@ -60,6 +62,23 @@ def test_certify_exits_with_4(nvc, stream_file: Path, tmp_path: Path) -> None:  
     assert refused.code == 4
     assert "not certified" in refused.error_line
     assert "frame 1" in refused.error_line
+
+
+def test_trace_that_stops_exits_with_4_and_is_no_reference(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = nvc_engines.open_engine
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            nvc_engines, "open_engine", lambda *a, **k: DriftingEngine(real(*a, **k), Noise(0.2))
+        )
+        stopped = nvc("trace", "-i", stream_file, "-o", tmp_path / "a.trace")
+    assert (stopped.code, stopped.out) == (4, "")
+    assert "recording stopped: frame 0" in stopped.error_line
+    assert load_trace(tmp_path / "a.trace").info.error
+    refused = nvc("certify", "--against", tmp_path / "a.trace")
+    assert (refused.code, refused.out) == (4, "")
+    assert "stopped after 0 frames" in refused.error_line
 
 
 def test_trace_refuses_to_overwrite_and_what_is_no_trace(  # type: ignore[no-untyped-def]

@@ -144,6 +144,24 @@ def test_broken_engine_ends_in_a_certificate_that_says_where(
     assert int(suite.attrib["failures"]) == sum(not c.passed for c in certificate.checks) > 0
 
 
+def test_trace_that_stopped_is_no_reference(
+    stream: bytes, block_bundle: Bundle, reference_engine: Engine
+) -> None:
+    broken = DriftingEngine(reference_engine, Noise(0.2))
+    stopped = record_trace(stream, broken, bundle=block_bundle)
+    assert stopped.frames < 6
+    with pytest.raises(VerificationError, match=rf"stopped after {stopped.frames} frames \(frame"):
+        certify(reference_engine, stopped, bundle=block_bundle)
+
+
+def test_trace_without_frames_is_no_reference(
+    reference: Trace, block_bundle: Bundle, reference_engine: Engine
+) -> None:
+    empty = record_trace(reference.stream, reference_engine, bundle=block_bundle, limit=0)
+    with pytest.raises(VerificationError, match="holds 0 frames"):
+        certify(reference_engine, empty, bundle=block_bundle)
+
+
 def test_epsilon_out_of_range(
     reference: Trace, block_bundle: Bundle, reference_engine: Engine
 ) -> None:
