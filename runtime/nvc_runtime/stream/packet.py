@@ -103,8 +103,17 @@ class FramePacket:
         framing = total - DIGEST_SIZE - calibration - pixels - len(self.payload)
         return PacketSizes(framing, DIGEST_SIZE, calibration, pixels, len(self.payload))
 
-    def check_against(self, header: StreamHeader) -> None:
-        """Raise ``ValueError`` if a stream with this header may not hold this packet."""
+    def check_against(self, header: StreamHeader, group_start: int) -> None:
+        """Raise ``ValueError`` if a stream with this header may not hold this packet.
+
+        `group_start` is the number of the last intra frame, or of this one if it is intra.
+        """
+        position = self.frame_number - group_start
+        if 0 < header.keyint <= position:
+            raise ValueError(
+                f"found an inter frame {position} frames after the last intra frame, expected an "
+                f"intra frame: the header's keyint is {header.keyint}"
+            )
         if self.sync and not header.sync_interval:
             raise ValueError("found a sync frame, expected none: the header's sync interval is 0")
         if (self.pixels is not None) != (self.sync or header.exact is ExactMode.PIXELS):
