@@ -18,6 +18,8 @@ KIND_MASK = 0x03
 CRC_SIZE = DIGEST_SIZE = 4
 MAX_HEAD_SIZE = 7
 """Marker, type and the longest length. No packet is shorter than this."""
+MIN_FRAME_SIZE = 15
+"""Bytes of the smallest frame packet: nothing in its sections, and every varint one byte."""
 
 _SYNC_BIT = 0x04
 _PIXELS_BIT = 0x08
