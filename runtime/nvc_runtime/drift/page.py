@@ -47,13 +47,19 @@ class Difference:
 
 
 def page_from_report(
-    report: VerifyReport, stream: bytes, engines: Sequence[Engine], *, bundle: Bundle | None = None
+    report: VerifyReport,
+    stream: bytes,
+    engines: Sequence[Engine],
+    *,
+    bundle: Bundle | None = None,
+    limit: int | None = None,
 ) -> str:
     """Return the page for a stream that was verified on ``engines``; records their drift.
 
-    Decodes the stream twice more on every engine.
+    Decodes what was verified, the first ``limit`` frames, twice more on every engine. What lies
+    behind may be damaged; bits are those of all that is intact.
     """
-    traces = [record_trace(stream, engine, bundle=bundle) for engine in engines]
+    traces = [record_trace(stream, engine, bundle=bundle, limit=limit) for engine in engines]
     comparisons = [compare_traces(traces[0], other) for other in traces[1:]]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>nvc verification</title>",
@@ -64,9 +70,9 @@ def page_from_report(
         _engine_table(report, comparisons),
         "<h2>Drift along the GOP</h2>",
         _drift_plot(comparisons),
-        "<h2>Bits by section</h2>",
+        "<h2>Bits by section, of the whole stream</h2>",
         _bits_table(stream),
-        _pictures(_first_difference(stream, engines, bundle)),
+        _pictures(_first_difference(stream, engines, bundle, limit)),
         "</html>\n",
     ]
     return "\n".join(parts)
@@ -146,10 +152,12 @@ def _bits_table(stream: bytes) -> str:
 
 
 def _first_difference(
-    stream: bytes, engines: Sequence[Engine], bundle: Bundle | None
+    stream: bytes, engines: Sequence[Engine], bundle: Bundle | None, limit: int | None
 ) -> Difference | None:
     """Decode in lock step until two engines show different samples."""
-    decoders = [Decoder(io.BytesIO(stream), engine, bundle=bundle) for engine in engines]
+    decoders = [
+        Decoder(io.BytesIO(stream), engine, bundle=bundle, limit=limit) for engine in engines
+    ]
     try:
         for frames in zip(*decoders, strict=False):
             for decoder, frame in zip(decoders[1:], frames[1:], strict=True):

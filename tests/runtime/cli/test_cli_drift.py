@@ -150,5 +150,5 @@ def test_a_page_about_a_video_is_refused_before_it_is_encoded(  # type: ignore[n
     page = tmp_path / "r.html"
     done = nvc("verify", "-i", clip, "--engines", "ort:cpu", "--report", page)
     assert done.code == 2
-    assert "needs a stream" in done.error_line
+    assert "only to --input with a stream" in done.error_line
     assert not page.exists()
