@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -97,6 +98,21 @@ def test_sample_drift_is_measured(
     first = compare_traces(reference, trace).frames[0]
     assert first.sample_max == pytest.approx(1e-2, rel=1e-2)
     assert first.sample_flips > 0.0
+
+
+def test_only_common_frames_are_compared(
+    reference: Trace, stream: bytes, block_bundle: Bundle, reference_engine: Engine
+) -> None:
+    short = record_trace(stream, reference_engine, bundle=block_bundle, full_every=3, limit=4)
+    for pair in ((reference, short), (short, reference)):
+        comparison = compare_traces(*pair)
+        assert len(comparison.frames) == 4
+        assert comparison.symbols_equal
+    digests = (*short.info.frame_digests[:3], 1)
+    other = Trace(replace(short.info, frame_digests=digests), short._arrays)
+    assert not compare_traces(reference, other).symbols_equal
+    stopped = Trace(replace(short.info, error="frame 4 ..."), short._arrays)
+    assert not compare_traces(reference, stopped).symbols_equal
 
 
 def test_traces_of_other_streams_are_refused(
