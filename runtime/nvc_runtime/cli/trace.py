@@ -37,11 +37,16 @@ def trace(
     from safetensors import SafetensorError
 
     from nvc_engines import open_engine
-    from nvc_errors import OutputError, VerificationError
+    from nvc_errors import OutputError, UsageError, VerificationError
     from nvc_runtime import open_bundle
     from nvc_runtime.drift import read_stream, record_trace
-    from nvc_runtime.files import check_stream_output
+    from nvc_runtime.files import PIPE, check_stream_output
 
+    if str(output) == PIPE:
+        raise UsageError(
+            "-o -: found a pipe, expected a file, for a trace is not read in order; name one, such "
+            "as out.trace"
+        )
     check_stream_output(source, str(output), overwrite=overwrite)
     if not output.parent.is_dir():
         raise OutputError(f"{output}: cannot be written: its folder is missing")

@@ -92,6 +92,26 @@ def test_trace_refuses_to_overwrite_and_what_is_no_trace(  # type: ignore[no-unt
     assert "a.trace" in damaged.error_line
 
 
+def test_trace_is_written_beside_other_files(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path
+) -> None:
+    neighbour = tmp_path / "a.trace.tmp"
+    neighbour.write_bytes(b"mine")
+    assert nvc("trace", "-i", stream_file, "-o", tmp_path / "a.trace").code == 0
+    assert neighbour.read_bytes() == b"mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.trace", "a.trace.tmp", "clip.nvc"]
+
+
+def test_trace_is_no_pipe(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = nvc("trace", "-i", stream_file, "-o", "-")
+    assert (refused.code, refused.out) == (2, "")
+    assert "expected a file" in refused.error_line
+    assert sorted(tmp_path.iterdir()) == [stream_file]
+
+
 def test_verify_writes_a_page(nvc, stream_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     page = tmp_path / "r.html"
     done = nvc(
