@@ -7,14 +7,13 @@ no external resource.
 
 from __future__ import annotations
 
-import base64
 import io
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-import av
 import numpy as np
 
 from nvc_engines import Engine
@@ -26,6 +25,7 @@ from nvc_runtime.drift.comparison import Comparison, compare_traces
 from nvc_runtime.drift.trace import record_trace
 from nvc_runtime.probe import probe_stream
 from nvc_runtime.verify import VerifyReport
+from nvc_runtime.video.png import png_from_frame
 
 AMPLIFICATION = 64
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b")
@@ -175,7 +175,8 @@ def _pictures(difference: Difference | None) -> str:
     delta = np.abs(difference.reference.astype(np.int16) - difference.other)
     shown = np.minimum(delta * AMPLIFICATION, 255).astype(np.uint8)
     figures = "".join(
-        f'<figure><img src="{_data_uri(picture)}" alt=""><figcaption>{escape(title)}</figcaption>'
+        f'<figure><img src="data:image/png;base64,{b64encode(png_from_frame(picture)).decode()}" '
+        f'alt=""><figcaption>{escape(title)}</figcaption>'
         "</figure>"
         for title, picture in (
             (difference.engines[0], difference.reference),
@@ -189,13 +190,3 @@ def _pictures(difference: Difference | None) -> str:
         f"{int(delta.max())}. The symbols are equal; with --exact pixels the samples would be, "
         f"too.</p>{figures}"
     )
-
-
-def _data_uri(picture: Frame) -> str:
-    context = av.CodecContext.create("png", "w")
-    assert isinstance(context, av.VideoCodecContext)
-    height, width, _ = picture.shape
-    context.width, context.height, context.pix_fmt = width, height, "rgb24"
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    data = b"".join(bytes(p) for p in (*context.encode(frame), *context.encode(None)))
-    return "data:image/png;base64," + base64.b64encode(data).decode()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nvc_runtime.video import (
     open_reader,
     open_writer,
 )
+from nvc_runtime.video.png import png_from_frame
 from nvc_runtime.video.yuv import YuvConverter
 
 FILES = ["a.y4m", "a.mp4", "a.mkv", "a/"]
@@ -155,6 +157,17 @@ def test_old_pictures_stay_if_new_ones_cannot_be_moved(
     ):
         writer.write(make_frame(number=9))
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize(("width", "height"), [(17, 16), (64, 48)])
+def test_one_picture_as_png(make_frame: Any, width: int, height: int) -> None:
+    frame = make_frame(width, height)
+    planar = np.moveaxis(np.ascontiguousarray(np.moveaxis(frame, -1, 0)), 0, -1)
+    data = png_from_frame(planar)
+    with av.open(io.BytesIO(data)) as container:
+        (picture,) = container.decode(video=0)
+    np.testing.assert_array_equal(picture.to_ndarray(format="rgb24"), frame)
+    assert png_from_frame(frame) == data
 
 
 def test_png_is_lossless(tmp_path: Path, make_info: Any) -> None:
