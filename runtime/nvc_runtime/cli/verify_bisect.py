@@ -112,13 +112,21 @@ def bisect(
     expected, found = (_run(engine, source, inputs) for engine in engines)
     compared = []
     for tensor, (node, operator) in layers.items():
-        scale = max(1.0, float(np.abs(expected[tensor]).max(initial=0.0)))
-        error = np.abs(expected[tensor] - found[tensor]).max(initial=0.0)
-        difference = float("inf") if np.isnan(error) else float(error) / scale
-        compared.append(Layer(tensor, node, operator, difference))
+        compared.append(Layer(tensor, node, operator, _difference(expected[tensor], found[tensor])))
     first = next((layer for layer in compared if layer.difference > bound), None)
     largest = max(compared, key=lambda layer: layer.difference)
     return Bisection(graph, names, bound, len(compared), first, largest)
+
+
+def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Return the largest difference over the range; infinity for NaN, or an infinity on one side.
+
+    The same infinity on both sides, as in a mask, is no difference and belongs to no range.
+    """
+    finite = np.abs(expected[np.isfinite(expected)])
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(expected - found)[expected != found].max(initial=0.0)
+    return float(error) / max(1.0, float(finite.max(initial=0.0))) if np.isfinite(error) else np.inf
 
 
 def _check_polygraphy() -> None:

@@ -209,7 +209,7 @@ class SymbolReader(SymbolCoder):
 
 
 class _Naming:
-    """Adds frame, latent, engine and epsilon to an error on its way out."""
+    """Adds frame, latent, engine and epsilon to an error, which says the cause, on its way out."""
 
     def __init__(self, frame: int, latent: str, engine: str, rules: CodingRules) -> None:
         self._frame, self._latent, self._engine, self._rules = frame, latent, engine, rules
@@ -220,10 +220,8 @@ class _Naming:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, CalibrationError):
             raise CalibrationError(
-                f"frame {self._frame}, latent {self._latent!r}, engine {self._engine}: the scale "
-                f"levels are not the encoder's, so the drift exceeds the stream's epsilon "
-                f"{self._rules.epsilon:.3g} (calibration {self._rules.coder.value}); encode with "
-                f"a larger --epsilon, or decode with an engine closer to the encoder's"
+                f"frame {self._frame}, latent {self._latent!r}, engine {self._engine} (epsilon "
+                f"{self._rules.epsilon:.3g}, calibration {self._rules.coder.value}): {error}"
             ) from error
         if isinstance(error, DamagedInputError):
             raise StreamError(f"frame {self._frame}, latent {self._latent!r}: {error}") from error

@@ -66,7 +66,13 @@ def certify(
 
     ``epsilon`` defaults to that of the stream. Passed means: every frame decoded, every digest
     equal, and no recorded scale index further off than epsilon.
+
+    Raises:
+        VerificationError: the trace is no reference: its recording stopped, or it has no frames.
+        UsageError: ``epsilon`` is out of range.
+
     """
+    _check_reference(against)
     limit = against.info.epsilon if epsilon is None else epsilon
     if not 0.0 <= limit < 0.25:
         raise UsageError(f"epsilon is {limit}, expected a number from 0 to below 0.25")
@@ -90,6 +96,21 @@ def certify(
     return Certificate(
         str(engine.info.spec), against.info.engine["spec"], limit, comparison, checks
     )
+
+
+def _check_reference(trace: Trace) -> None:
+    """Refuse a trace that nothing, or too little, could be compared with."""
+    engine = trace.info.engine["spec"]
+    if trace.info.error is not None:
+        raise VerificationError(
+            f"the trace of {engine} stopped after {trace.frames} frames ({trace.info.error}), "
+            "expected a whole one; record it on an engine that decodes the stream"
+        )
+    if trace.frames == 0:
+        raise VerificationError(
+            f"the trace of {engine} holds 0 frames, expected at least one; record it from a "
+            "stream that has some"
+        )
 
 
 def _symbols_check(reference: Trace, trace: Trace) -> Check:

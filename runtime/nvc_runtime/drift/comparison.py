@@ -101,8 +101,9 @@ def _drift_json(drift: IndexDrift) -> dict[str, float]:
 def compare_traces(first: Trace, second: Trace, *, margin: float = DEFAULT_MARGIN) -> Comparison:
     """Compare two traces of the same stream; raise :class:`UsageError` if it is not the same.
 
-    Only what both recorded is compared. ``epsilon`` of the result is the recommended one, with
-    ``margin``; None if the drift is too large for any.
+    Only frames that both recorded are compared; the symbols of a recording that stopped at an error
+    are not equal. ``epsilon`` of the result is the recommended one, with ``margin``; None if the
+    drift is too large for any.
     """
     a, b = first.info, second.info
     if first.stream != second.stream or a.bundle_digest != b.bundle_digest:
@@ -114,7 +115,8 @@ def compare_traces(first: Trace, second: Trace, *, margin: float = DEFAULT_MARGI
         epsilon: float | None = recommend_epsilon(total, margin=margin)
     except CalibrationError:
         epsilon = None
-    equal = a.frame_digests == b.frame_digests and a.error is None and b.error is None
+    stopped = a.error is not None or b.error is not None
+    equal = not stopped and a.frame_digests[:count] == b.frame_digests[:count]
     return Comparison(
         engines=(a.engine["spec"], b.engine["spec"]),
         frames=frames,

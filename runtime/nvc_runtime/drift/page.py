@@ -7,14 +7,13 @@ no external resource.
 
 from __future__ import annotations
 
-import base64
 import io
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-import av
 import numpy as np
 
 from nvc_engines import Engine
@@ -26,6 +25,7 @@ from nvc_runtime.drift.comparison import Comparison, compare_traces
 from nvc_runtime.drift.trace import record_trace
 from nvc_runtime.probe import probe_stream
 from nvc_runtime.verify import VerifyReport
+from nvc_runtime.video.png import png_from_frame
 
 AMPLIFICATION = 64
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b")
@@ -47,13 +47,19 @@ class Difference:
 
 
 def page_from_report(
-    report: VerifyReport, stream: bytes, engines: Sequence[Engine], *, bundle: Bundle | None = None
+    report: VerifyReport,
+    stream: bytes,
+    engines: Sequence[Engine],
+    *,
+    bundle: Bundle | None = None,
+    limit: int | None = None,
 ) -> str:
     """Return the page for a stream that was verified on ``engines``; records their drift.
 
-    Decodes the stream twice more on every engine.
+    Decodes what was verified, the first ``limit`` frames, twice more on every engine. What lies
+    behind may be damaged; bits are those of all that is intact.
     """
-    traces = [record_trace(stream, engine, bundle=bundle) for engine in engines]
+    traces = [record_trace(stream, engine, bundle=bundle, limit=limit) for engine in engines]
     comparisons = [compare_traces(traces[0], other) for other in traces[1:]]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>nvc verification</title>",
@@ -64,9 +70,9 @@ def page_from_report(
         _engine_table(report, comparisons),
         "<h2>Drift along the GOP</h2>",
         _drift_plot(comparisons),
-        "<h2>Bits by section</h2>",
+        "<h2>Bits by section, of the whole stream</h2>",
         _bits_table(stream),
-        _pictures(_first_difference(stream, engines, bundle)),
+        _pictures(_first_difference(stream, engines, bundle, limit)),
         "</html>\n",
     ]
     return "\n".join(parts)
@@ -146,10 +152,12 @@ def _bits_table(stream: bytes) -> str:
 
 
 def _first_difference(
-    stream: bytes, engines: Sequence[Engine], bundle: Bundle | None
+    stream: bytes, engines: Sequence[Engine], bundle: Bundle | None, limit: int | None
 ) -> Difference | None:
     """Decode in lock step until two engines show different samples."""
-    decoders = [Decoder(io.BytesIO(stream), engine, bundle=bundle) for engine in engines]
+    decoders = [
+        Decoder(io.BytesIO(stream), engine, bundle=bundle, limit=limit) for engine in engines
+    ]
     try:
         for frames in zip(*decoders, strict=False):
             for decoder, frame in zip(decoders[1:], frames[1:], strict=True):
@@ -167,7 +175,8 @@ def _pictures(difference: Difference | None) -> str:
     delta = np.abs(difference.reference.astype(np.int16) - difference.other)
     shown = np.minimum(delta * AMPLIFICATION, 255).astype(np.uint8)
     figures = "".join(
-        f'<figure><img src="{_data_uri(picture)}" alt=""><figcaption>{escape(title)}</figcaption>'
+        f'<figure><img src="data:image/png;base64,{b64encode(png_from_frame(picture)).decode()}" '
+        f'alt=""><figcaption>{escape(title)}</figcaption>'
         "</figure>"
         for title, picture in (
             (difference.engines[0], difference.reference),
@@ -181,13 +190,3 @@ def _pictures(difference: Difference | None) -> str:
         f"{int(delta.max())}. The symbols are equal; with --exact pixels the samples would be, "
         f"too.</p>{figures}"
     )
-
-
-def _data_uri(picture: Frame) -> str:
-    context = av.CodecContext.create("png", "w")
-    assert isinstance(context, av.VideoCodecContext)
-    height, width, _ = picture.shape
-    context.width, context.height, context.pix_fmt = width, height, "rgb24"
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    data = b"".join(bytes(p) for p in (*context.encode(frame), *context.encode(None)))
-    return "data:image/png;base64," + base64.b64encode(data).decode()

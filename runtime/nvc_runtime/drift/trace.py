@@ -29,6 +29,7 @@ from nvc_engines import Engine, EngineInfo
 from nvc_errors import DamagedInputError, StreamError, UsageError, VerificationError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import Decoder
+from nvc_runtime.video.target import temporary_beside
 
 METADATA_KEY = "nvc-trace"
 FORMAT_VERSION = 1
@@ -97,8 +98,8 @@ class Trace:
         return found
 
     def save(self, path: Path) -> None:
-        """Write the trace to a temporary name and rename it."""
-        temporary = path.with_name(path.name + ".tmp")
+        """Write the trace under a fresh temporary name beside ``path``, and rename it."""
+        temporary = temporary_beside(path)
         try:
             save_file(
                 dict(self._arrays),

@@ -52,7 +52,7 @@ class StreamHeader:
         frame_rate: frames per second, numerator and denominator below 2**32.
         color: how the decoded frames are to be shown.
         chroma: chroma format of the source, "420", "422" or "444".
-        keyint: most frames from one intra frame to the next; 0: only the first frame is intra.
+        keyint: most frames from one intra frame to the next; 0: no limit.
         bundle_digest: 32 bytes, SHA-256 that identifies the bundle.
         epsilon: bound of the scale index's drift, 0 <= epsilon < 0.25. Rounded up to binary32:
             encoder and decoder must both use the value of this attribute.

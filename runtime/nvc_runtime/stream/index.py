@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nvc_errors import StreamError
 from nvc_runtime.stream.fields import FieldReader, pack_varint
-from nvc_runtime.stream.packet import END_KIND, MAX_FRAME_NUMBER, pack_packet
+from nvc_runtime.stream.packet import END_KIND, MAX_FRAME_NUMBER, MIN_FRAME_SIZE, pack_packet
 
 TRAILER_MAGIC = b"NVC-END\n"
 TRAILER_SIZE = 8 + len(TRAILER_MAGIC)
@@ -14,7 +14,7 @@ TRAILER_SIZE = 8 + len(TRAILER_MAGIC)
 _MAX_OFFSET = (1 << 63) - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IntraEntry:
     """Where decoding can start: an intra frame's number, and its packet's offset in bytes."""
 
@@ -46,9 +46,13 @@ def pack_end(index: StreamIndex, offset: int) -> bytes:
 
 
 def unpack_end(payload: bytes, offset: int) -> StreamIndex:
-    """Return the index of an end packet at `offset`; ``StreamError`` if it is not valid."""
+    """Return the index of an end packet at `offset`; ``StreamError`` if it is not valid.
+
+    There must be room for as many frames as it tells of, so memory grows with the bytes of the
+    stream and not only with those of the index.
+    """
     reader = FieldReader(payload, "end packet")
-    frame_count = reader.varint(MAX_FRAME_NUMBER + 1, "frame count")
+    frame_count = reader.varint(min(MAX_FRAME_NUMBER + 1, offset // MIN_FRAME_SIZE), "frame count")
     # Two bytes an entry at least: the count is checked before anything is made of it.
     count = reader.varint(min(frame_count, reader.remaining // 2), "intra count")
     entries: list[IntraEntry] = []
@@ -60,14 +64,14 @@ def unpack_end(payload: bytes, offset: int) -> StreamIndex:
         first = not entries
         if (
             (number_delta == 0) != first
-            or offset_delta == 0
+            or offset_delta < MIN_FRAME_SIZE * max(number_delta, 1)
             or number >= frame_count
-            or position >= offset
+            or position + MIN_FRAME_SIZE * (frame_count - number) > offset
         ):
             raise StreamError(
                 f"end packet: found an intra frame {number} at offset {position}, expected "
-                f"increasing numbers from 0 to below {frame_count} and offsets below {offset}; "
-                "the stream is damaged"
+                f"increasing numbers from 0 to below {frame_count}, and offsets below {offset} "
+                f"with {MIN_FRAME_SIZE} bytes or more for every frame; the stream is damaged"
             )
         entries.append(IntraEntry(number, position))
     if reader.remaining or (frame_count > 0) != bool(entries):

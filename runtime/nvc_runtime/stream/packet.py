@@ -18,6 +18,8 @@ KIND_MASK = 0x03
 CRC_SIZE = DIGEST_SIZE = 4
 MAX_HEAD_SIZE = 7
 """Marker, type and the longest length. No packet is shorter than this."""
+MIN_FRAME_SIZE = 15
+"""Bytes of the smallest frame packet: nothing in its sections, and every varint one byte."""
 
 _SYNC_BIT = 0x04
 _PIXELS_BIT = 0x08
@@ -103,8 +105,17 @@ class FramePacket:
         framing = total - DIGEST_SIZE - calibration - pixels - len(self.payload)
         return PacketSizes(framing, DIGEST_SIZE, calibration, pixels, len(self.payload))
 
-    def check_against(self, header: StreamHeader) -> None:
-        """Raise ``ValueError`` if a stream with this header may not hold this packet."""
+    def check_against(self, header: StreamHeader, group_start: int) -> None:
+        """Raise ``ValueError`` if a stream with this header may not hold this packet.
+
+        `group_start` is the number of the last intra frame, or of this one if it is intra.
+        """
+        position = self.frame_number - group_start
+        if 0 < header.keyint <= position:
+            raise ValueError(
+                f"found an inter frame {position} frames after the last intra frame, expected an "
+                f"intra frame: the header's keyint is {header.keyint}"
+            )
         if self.sync and not header.sync_interval:
             raise ValueError("found a sync frame, expected none: the header's sync interval is 0")
         if (self.pixels is not None) != (self.sync or header.exact is ExactMode.PIXELS):

@@ -169,7 +169,7 @@ class StreamReader:
         # The first frame after the header, after seek() or after damage.
         if not intra and (not self._intra or self._gap_allowed):
             raise StreamError("found an inter frame, expected an intra frame to start at")
-        packet.check_against(self.header)
+        packet.check_against(self.header, number if intra else self._intra[-1].frame_number)
 
     def _accept_end(self, payload: bytes, offset: int, size: int) -> None:
         index = unpack_end(payload, offset)

@@ -60,12 +60,14 @@ class StreamWriter:
             raise ValueError("the stream is finished")
         if packet.frame_number != self._frame_count:
             raise ValueError(f"frame number is {packet.frame_number}, expected {self._frame_count}")
-        if packet.kind is not FrameKind.INTRA and not self._frame_count:
+        intra = packet.kind is FrameKind.INTRA
+        if not intra and not self._intra:
             raise ValueError("the first frame must be an intra frame")
-        packet.check_against(self._header)
+        group_start = packet.frame_number if intra else self._intra[-1].frame_number
+        packet.check_against(self._header, group_start)
         offset = self._offset
         self._write(pack_frame(packet))
-        if packet.kind is FrameKind.INTRA:
+        if intra:
             self._intra.append(IntraEntry(packet.frame_number, offset))
         self._frame_count += 1
 

@@ -57,7 +57,9 @@ class FolderTarget:
     """A folder whose files appear only when all of them are whole."""
 
     def __init__(self, path: Path, pattern: str, *, overwrite: bool) -> None:
-        """Create the temporary folder beside ``path``.
+        """Create the temporary folder: beside ``path``, or in it if it exists.
+
+        A folder that exists may be a mount point, into which nothing beside it can be renamed.
 
         Args:
             path: the folder wanted.
@@ -77,19 +79,20 @@ class FolderTarget:
                 raise UsageError(f"{path}: is no folder; choose another name")
             if path.exists() and not overwrite and any(path.iterdir()):
                 raise UsageError(f"{path}: holds files; use -y to overwrite its frames")
-            self.folder = temporary_beside(path)
+            self.folder = temporary_beside(path / "frames" if path.exists() else path)
             self.folder.mkdir()
 
     def commit(self) -> None:
-        """Move the files to their folder."""
+        """Move the files to their folder; only then remove those of an earlier run."""
         with output_errors(self.path):
             if not self.path.exists():
                 self.folder.rename(self.path)
                 return
-            for old in self.path.glob(self._pattern):
-                old.unlink()
-            for new in sorted(self.folder.iterdir()):
-                new.replace(self.path / new.name)
+            written = sorted(file.name for file in self.folder.iterdir())
+            for name in written:
+                (self.folder / name).replace(self.path / name)
+            for stale in {file.name for file in self.path.glob(self._pattern)}.difference(written):
+                (self.path / stale).unlink()
             self.folder.rmdir()
 
     def discard(self) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coding import encode
+from drifting_engine import DriftingEngine, Noise
 
+import nvc_engines
 from nvc_engines import Engine
 from nvc_runtime import Bundle, EncoderSettings
 from nvc_runtime.drift import Trace, load_trace
@@ -62,6 +64,23 @@ def test_certify_exits_with_4(nvc, stream_file: Path, tmp_path: Path) -> None:  
     assert "frame 1" in refused.error_line
 
 
+def test_trace_that_stops_exits_with_4_and_is_no_reference(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = nvc_engines.open_engine
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            nvc_engines, "open_engine", lambda *a, **k: DriftingEngine(real(*a, **k), Noise(0.2))
+        )
+        stopped = nvc("trace", "-i", stream_file, "-o", tmp_path / "a.trace")
+    assert (stopped.code, stopped.out) == (4, "")
+    assert "recording stopped: frame 0" in stopped.error_line
+    assert load_trace(tmp_path / "a.trace").info.error
+    refused = nvc("certify", "--against", tmp_path / "a.trace")
+    assert (refused.code, refused.out) == (4, "")
+    assert "stopped after 0 frames" in refused.error_line
+
+
 def test_trace_refuses_to_overwrite_and_what_is_no_trace(  # type: ignore[no-untyped-def]
     nvc, stream_file: Path, tmp_path: Path
 ) -> None:
@@ -71,6 +90,26 @@ def test_trace_refuses_to_overwrite_and_what_is_no_trace(  # type: ignore[no-unt
     damaged = nvc("certify", "--against", trace)
     assert damaged.code == 3
     assert "a.trace" in damaged.error_line
+
+
+def test_trace_is_written_beside_other_files(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path
+) -> None:
+    neighbour = tmp_path / "a.trace.tmp"
+    neighbour.write_bytes(b"mine")
+    assert nvc("trace", "-i", stream_file, "-o", tmp_path / "a.trace").code == 0
+    assert neighbour.read_bytes() == b"mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.trace", "a.trace.tmp", "clip.nvc"]
+
+
+def test_trace_is_no_pipe(  # type: ignore[no-untyped-def]
+    nvc, stream_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = nvc("trace", "-i", stream_file, "-o", "-")
+    assert (refused.code, refused.out) == (2, "")
+    assert "expected a file" in refused.error_line
+    assert sorted(tmp_path.iterdir()) == [stream_file]
 
 
 def test_verify_writes_a_page(nvc, stream_file: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -131,5 +170,5 @@ def test_a_page_about_a_video_is_refused_before_it_is_encoded(  # type: ignore[n
     page = tmp_path / "r.html"
     done = nvc("verify", "-i", clip, "--engines", "ort:cpu", "--report", page)
     assert done.code == 2
-    assert "needs a stream" in done.error_line
+    assert "only to --input with a stream" in done.error_line
     assert not page.exists()

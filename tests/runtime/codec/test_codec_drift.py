@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,10 @@ from nvc_calib import PositionCoder
 from nvc_engines import Engine
 from nvc_errors import CalibrationError, EngineError, StreamError
 from nvc_runtime import Bundle, Decoder, EncoderSettings
-from nvc_runtime.stream import ExactMode
+from nvc_runtime.bundle import CodeStep
+from nvc_runtime.codec.elapsed import Elapsed
+from nvc_runtime.codec.symbols import CodingRules, SymbolReader
+from nvc_runtime.stream import ExactMode, FrameKind, FramePacket
 
 EPSILON = 2.0**-7
 ALL_CODED = EncoderSettings(epsilon=EPSILON, skip_level=-1)
@@ -93,6 +97,36 @@ def test_drift_beyond_epsilon_names_frame_latent_engine_and_epsilon(
     assert f"'part_{latent}'" in message
     assert "ort:cpu,threads=1" in message
     assert f"{EPSILON:.3g}" in message
+
+
+def test_a_calibration_error_keeps_its_cause(reference_engine: Engine) -> None:
+    """A larger epsilon does not help against every one of them."""
+    packet = FramePacket(FrameKind.INTRA, 7, 0, 0, b"", b"")
+    rules = CodingRules(levels=32, skip_level=-1, epsilon=EPSILON, coder=PositionCoder.NONE)
+    bad = np.full((1, 2, 2), np.nan, np.float32)
+    step = CodeStep("part_0", "section", "tables", "index_0")
+    name = str(reference_engine.info.spec)
+    tables: Any = None
+    reader = SymbolReader(tables, rules, packet, bad.size, name, Elapsed())
+    with pytest.raises(CalibrationError) as caught:
+        reader.code(step, bad, None, (1, 2, 2))
+    message = str(caught.value)
+    assert message.startswith(f"frame 7, latent 'part_0', engine {name} (epsilon {EPSILON:.3g}")
+    assert "is nan" in message
+    assert "precision settings" in message
+    assert "larger" not in message
+
+
+@pytest.mark.parametrize("coder", PROTECTING)
+def test_drift_error_says_what_was_found(
+    block_bundle: Bundle, reference_engine: Engine, coder: PositionCoder
+) -> None:
+    encoded = encode(block_bundle, reference_engine, replace(ALL_CODED, calibration=coder))
+    drift = AdversarialDrift(["index_0"], 8 * EPSILON)
+    with pytest.raises(CalibrationError) as caught:
+        decode_drifting(encoded, block_bundle, reference_engine, drift)
+    assert str(caught.value).endswith(str(caught.value.__cause__))
+    assert "larger epsilon" in str(caught.value)
 
 
 def test_drift_that_begins_late_is_noticed_there(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -99,6 +100,21 @@ def test_sample_drift_is_measured(
     assert first.sample_flips > 0.0
 
 
+def test_only_common_frames_are_compared(
+    reference: Trace, stream: bytes, block_bundle: Bundle, reference_engine: Engine
+) -> None:
+    short = record_trace(stream, reference_engine, bundle=block_bundle, full_every=3, limit=4)
+    for pair in ((reference, short), (short, reference)):
+        comparison = compare_traces(*pair)
+        assert len(comparison.frames) == 4
+        assert comparison.symbols_equal
+    digests = (*short.info.frame_digests[:3], 1)
+    other = Trace(replace(short.info, frame_digests=digests), short._arrays)
+    assert not compare_traces(reference, other).symbols_equal
+    stopped = Trace(replace(short.info, error="frame 4 ..."), short._arrays)
+    assert not compare_traces(reference, stopped).symbols_equal
+
+
 def test_traces_of_other_streams_are_refused(
     reference: Trace, block_bundle: Bundle, reference_engine: Engine
 ) -> None:
@@ -142,6 +158,24 @@ def test_broken_engine_ends_in_a_certificate_that_says_where(
     suite = root.find("testsuite")
     assert suite is not None
     assert int(suite.attrib["failures"]) == sum(not c.passed for c in certificate.checks) > 0
+
+
+def test_trace_that_stopped_is_no_reference(
+    stream: bytes, block_bundle: Bundle, reference_engine: Engine
+) -> None:
+    broken = DriftingEngine(reference_engine, Noise(0.2))
+    stopped = record_trace(stream, broken, bundle=block_bundle)
+    assert stopped.frames < 6
+    with pytest.raises(VerificationError, match=rf"stopped after {stopped.frames} frames \(frame"):
+        certify(reference_engine, stopped, bundle=block_bundle)
+
+
+def test_trace_without_frames_is_no_reference(
+    reference: Trace, block_bundle: Bundle, reference_engine: Engine
+) -> None:
+    empty = record_trace(reference.stream, reference_engine, bundle=block_bundle, limit=0)
+    with pytest.raises(VerificationError, match="holds 0 frames"):
+        certify(reference_engine, empty, bundle=block_bundle)
 
 
 def test_epsilon_out_of_range(

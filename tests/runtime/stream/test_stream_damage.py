@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nvc_calib import PositionCoder
 from nvc_errors import OutputError, StreamError, TruncatedStreamError, UsageError
 from nvc_runtime.stream import (
+    FrameKind,
     IntraEntry,
     StreamHeader,
     StreamIndex,
@@ -219,6 +220,47 @@ def test_seek_to_a_wrong_place_is_noticed(stream, offsets):
     ):
         with pytest.raises(StreamError):
             _read_at(stream, entry)
+
+
+def test_an_inter_frame_beyond_keyint_is_refused(packets, stream, offsets):
+    """Frame 3 as an inter frame, in a stream whose header says 3."""
+    late = pack_frame(dataclasses.replace(packets[3], kind=FrameKind.INTER))
+    damaged = stream[: offsets[3]] + late + stream[offsets[4] :]
+    delivered, error = _read(damaged)
+    assert delivered == packets[:3]
+    assert str(error) == (
+        f"frame 3, packet at offset {offsets[3]}: found an inter frame 3 frames after the last "
+        "intra frame, expected an intra frame: the header's keyint is 3"
+    )
+    delivered, reader = _read(damaged, resume=True)
+    assert delivered == packets[:3] + packets[6:]
+    assert "keyint is 3" in reader.damage[0]
+
+
+def test_keyint_counts_from_the_intra_frame_that_was_read(header, packets):
+    """Reading that starts at frame 6 knows of no other."""
+    file = io.BytesIO()
+    with StreamWriter(file, dataclasses.replace(header, keyint=0)) as writer:
+        for packet in packets:
+            writer.write(packet)
+        place = writer.size_bytes
+        for number in (7, 8, 9):
+            writer.write(dataclasses.replace(packets[5], frame_number=number))
+    data = pack_header(header) + file.getvalue()[len(pack_header(header)) :]
+    reader = StreamReader(io.BytesIO(data))
+    reader.seek(IntraEntry(6, place - len(pack_frame(packets[6]))))
+    assert [reader.read().frame_number for _ in range(3)] == [6, 7, 8]
+    with pytest.raises(StreamError, match=r"frame 9, .* 3 frames after"):
+        reader.read()
+
+
+@pytest.mark.parametrize("keyint", [0, 7])
+def test_intra_frames_may_come_earlier_than_keyint_says(header, packets, keyint):
+    file = io.BytesIO()
+    with StreamWriter(file, dataclasses.replace(header, keyint=keyint)) as writer:
+        for packet in packets:
+            writer.write(packet)
+    assert _read(file.getvalue())[0] == packets
 
 
 def test_index_of_a_stream_inside_a_file(stream):

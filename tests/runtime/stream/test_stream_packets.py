@@ -70,6 +70,8 @@ def test_stream_round_trips(data, header, count):
     allowed = header.sync_interval > 0
     exact = header.exact is ExactMode.PIXELS
     packets = [data.draw(frames(n, exact=exact, sync_allowed=allowed)) for n in range(count)]
+    if 0 < header.keyint <= count:
+        packets = [dataclasses.replace(packet, kind=FrameKind.INTRA) for packet in packets]
     file = io.BytesIO()
     with StreamWriter(file, header) as writer:
         for packet in packets:
@@ -246,6 +248,10 @@ def test_writer_refuses_what_readers_would(header, packets):
         writer.write(packets[1])
     with pytest.raises(ValueError, match="pixel section"):
         writer.write(dataclasses.replace(packets[0], pixels=b""))
+    for packet in packets[:3]:
+        writer.write(packet)
+    with pytest.raises(ValueError, match=r"3 frames after .* keyint is 3"):
+        writer.write(dataclasses.replace(packets[3], kind=FrameKind.INTER))
     exact = dataclasses.replace(header, exact=ExactMode.PIXELS, sync_interval=0)
     writer = StreamWriter(io.BytesIO(), exact)
     with pytest.raises(ValueError, match="pixel section"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from nvc_runtime.video import (
     open_reader,
     open_writer,
 )
+from nvc_runtime.video.png import png_from_frame
 from nvc_runtime.video.yuv import YuvConverter
 
 FILES = ["a.y4m", "a.mp4", "a.mkv", "a/"]
@@ -110,6 +113,61 @@ def test_a_folder_with_files_has_to_be_asked_for(
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is no folder"):
         open_writer(f"{tmp_path}/file/", make_info())
+
+
+def test_pictures_for_a_folder_that_exists_are_collected_in_it(
+    tmp_path: Path, make_info: Any, make_frame: Any
+) -> None:
+    """It may be a mount point: nothing can be renamed into it from beside it."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    with open_writer(folder, make_info()) as writer:
+        writer.write(make_frame())
+        assert names(tmp_path) == ["a"]
+        (temporary,) = names(folder)
+        assert temporary.startswith(".frames.")
+    assert names(folder) == ["frame_000000.png"]
+    writer = open_writer(folder, make_info(), overwrite=True)
+    writer.write(make_frame())
+    writer.abort()
+    assert names(folder) == ["frame_000000.png"]
+
+
+def test_the_working_folder_as_output(
+    tmp_path: Path, make_info: Any, make_frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(".", make_info(), [make_frame()])
+    assert names(tmp_path) == ["frame_000000.png"]
+
+
+def test_old_pictures_stay_if_new_ones_cannot_be_moved(
+    tmp_path: Path, make_info: Any, make_frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(f"{tmp_path}/a/", make_info(), [make_frame(number=n) for n in range(3)])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+
+    def fail(_self: Path, _target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        open_writer(tmp_path / "a", make_info(), overwrite=True) as writer,
+    ):
+        writer.write(make_frame(number=9))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize(("width", "height"), [(17, 16), (64, 48)])
+def test_one_picture_as_png(make_frame: Any, width: int, height: int) -> None:
+    frame = make_frame(width, height)
+    planar = np.moveaxis(np.ascontiguousarray(np.moveaxis(frame, -1, 0)), 0, -1)
+    data = png_from_frame(planar)
+    with av.open(io.BytesIO(data)) as container:
+        (picture,) = container.decode(video=0)
+    np.testing.assert_array_equal(picture.to_ndarray(format="rgb24"), frame)
+    assert png_from_frame(frame) == data
 
 
 def test_png_is_lossless(tmp_path: Path, make_info: Any) -> None:
