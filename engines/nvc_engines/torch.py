@@ -109,13 +109,17 @@ class TorchEngine(Engine):
 
     @contextmanager
     def switches(self) -> Iterator[None]:
-        """Hold torch's process-wide switches where this engine needs them."""
+        """Hold torch's process-wide switches where this engine needs them.
+
+        A caller's autocast, which belongs to its thread, does not reach the run, either.
+        """
         wanted: list[tuple[Any, str, Any]] = [
             (torch.backends.cudnn, "benchmark", False),
             (torch.backends.cudnn, "deterministic", True),
             *self.precision_switches(),
         ]
-        with _SWITCHES_LOCK, torch.inference_mode():
+        full_precision = torch.autocast(self._device.type, enabled=False)
+        with _SWITCHES_LOCK, torch.inference_mode(), full_precision:
             before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
             threads, mkldnn = torch.get_num_threads(), torch._C._get_mkldnn_enabled()
             try:
