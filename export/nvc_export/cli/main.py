@@ -31,7 +31,7 @@ from nvc_export.cli import (
 from nvc_runtime.cli.console import say
 from nvc_runtime.cli.launch import USAGE, launch, make_app, run_app
 
-EXTRA_MODULES: Final = ("onnx", "onnxscript", "polygraphy", "torch", "torch_pruning")
+EXTRA_MODULES: Final = ("onnx", "onnx_ir", "onnxscript", "polygraphy", "torch", "torch_pruning")
 """What the extra ``[export]`` installs and commands import when they start to work."""
 
 app = make_app(
