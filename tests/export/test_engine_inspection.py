@@ -50,6 +50,7 @@ def test_a_plan_and_its_record_agree(engines: Path) -> None:
     ("change", "says"),
     [
         ({"gpu": "rtx3090"}, r"targets is \[75\], expected \[86\]"),
+        ({"gpu": "rtx9999"}, r"sm75/\w+\.plan: is for GPU 'rtx9999', which is not in the table"),
         ({"backend_version": "1.6.0.1"}, "version is 1.7.1.116, expected 1.6.0.1"),
         ({"plan_sha256": "0" * 64}, "sha256 is"),
         ({"precision": "fp16"}, "precision is fp16"),
