@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nvc_engines import Gpu, gpu_for_backend
-from nvc_engines.gpus import TENSORRT_RTX
+from nvc_engines.gpus import TENSORRT, TENSORRT_RTX
 from nvc_engines.plans import (
     PlanRecord,
     plan_path,
@@ -44,13 +44,18 @@ NOT_FIXED = (
     "the compiler could not be run twice alike here: a build without the cache may give other "
     "bytes, keep the plans where a release has to be reproduced"
 )
+TIMED = (
+    "kernels are chosen by timing on this GPU: keep the plans, a build without the cache may "
+    "choose others"
+)
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What to build and how.
 
-    ``jobs`` is the number of processes; ``cache`` None compiles everything anew.
+    ``jobs`` is the number of processes, 1 where kernels are timed (TensorRT); ``cache`` None
+    compiles everything anew.
     """
 
     sizes: FrameSizes
@@ -221,6 +226,11 @@ def _targets(names: Sequence[str], options: BuildOptions) -> dict[str, Gpu]:
         raise UsageError("no GPU given; give --gpu, as in --gpu rtx2080 (see nvc-export gpus)")
     if options.jobs < 1:
         raise UsageError(f"--jobs is {options.jobs}, expected at least 1")
+    if options.jobs > 1 and options.backend == TENSORRT:
+        raise UsageError(
+            f"--jobs is {options.jobs}, expected 1 for {TENSORRT}: it chooses kernels by timing "
+            "them on this GPU, and processes beside each other would time each other's load"
+        )
     targets: dict[str, Gpu] = {}
     for name in names:
         gpu = gpu_for_backend(name, options.backend)
@@ -243,10 +253,10 @@ def _compile_all(
         if plan is None:
             missing.append(job)
         else:
+            _note_unless_fixed(plan, options.backend, notes)
             yield job, plan, True
     for job, plan in _compile(missing, options.jobs):
-        if not plan.fixed and NOT_FIXED not in notes:
-            notes.append(NOT_FIXED)
+        _note_unless_fixed(plan, options.backend, notes)
         if cache is not None:
             try:
                 cache.put(key_of_job(job, version), plan)
@@ -254,6 +264,12 @@ def _compile_all(
                 notes.append(f"plans are not cached: {error}")
                 cache = None
         yield job, plan, False
+
+
+def _note_unless_fixed(plan: CompiledPlan, backend: str, notes: list[str]) -> None:
+    note = TIMED if backend == TENSORRT else NOT_FIXED
+    if not plan.fixed and note not in notes:
+        notes.append(note)
 
 
 def _compile(jobs: Sequence[CompileJob], count: int) -> Iterator[tuple[CompileJob, CompiledPlan]]:

@@ -24,6 +24,7 @@ from nvc_export import plan_compiler
 from nvc_export.cli.main import run
 from nvc_export.engine_builder import (
     NOT_FIXED,
+    TIMED,
     BuildOptions,
     BuiltPlan,
     build_engines,
@@ -367,6 +368,37 @@ def test_a_system_that_moves_addresses_is_noted(
     monkeypatch.setattr(COMPILE, lambda _, job: replace(compile_plan(job), fixed=False))
     report = build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle)))
     assert report.notes == (NOT_FIXED,)
+
+
+def test_a_cached_plan_that_moves_addresses_keeps_its_note(
+    compiler: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiler is plan_compiler.load_library("tensorrt-rtx")
+    cache = PlanCache(tmp_path / "cache")
+    options = BuildOptions(small_sizes(bundle), cache=cache, overwrite=True)
+    monkeypatch.setattr(COMPILE, lambda _, job: replace(compile_plan(job), fixed=False))
+    build_engines(bundle, GPUS[:1], tmp_path / "out", options)
+    report = build_engines(bundle, GPUS[:1], tmp_path / "out", options)
+    assert all(plan.cached for plan in report.plans)
+    assert report.notes == (NOT_FIXED,)
+
+
+def test_builders_that_time_kernels_run_one_at_a_time(
+    compiler: Any,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", compiler)
+    monkeypatch.setattr(f"{BUILDER}.check_device", lambda *_: None)
+    monkeypatch.setattr(COMPILE, lambda *_: CompiledPlan(b"plan", "", 1.0, 1.0, fixed=False))
+    command = ["build-engine", "--bundle", str(bundle.path), "--no-cache", "--no-progress"]
+    command += ["--backend", "tensorrt", "--gpu", "rtx2080", "-o", str(tmp_path / "out")]
+    assert run([*command, "--jobs", "2"]) == 2
+    assert "--jobs is 2, expected 1 for tensorrt: " in capsys.readouterr().err
+    assert run(command) == 0
+    assert capsys.readouterr().err == f"note: {TIMED}\n"
 
 
 @pytest.mark.usefixtures("compiler")
