@@ -20,7 +20,7 @@ from nvc_engines import gpu_named
 from nvc_engines.gpus import GPUS as TABLE
 from nvc_engines.plans import read_plan
 from nvc_errors import EngineError, EngineUnavailableError, OutputError, UsageError
-from nvc_export import plan_compiler
+from nvc_export import plan_compiler, plan_worker
 from nvc_export.cli.main import run
 from nvc_export.engine_builder import (
     NOT_FIXED,
@@ -308,16 +308,46 @@ def test_a_missing_library_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("import os; os.abort()", r": SIGABRT$"),
+        ("import os; os.kill(os.getpid(), 9)", r": SIGKILL; out of memory\? Use a smaller --jobs$"),
+        (
+            "import os, sys; sys.exit(os.environ['CUDA_DEVICE_ORDER'])",
+            r": exit code 1; PCI_BUS_ID$",
+        ),
+    ],
+)
 def test_a_compiler_that_dies_is_an_error(
-    compiler_in_processes: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: str,
+    says: str,
+    compiler_in_processes: Any,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     assert compiler_in_processes is plan_compiler.load_library("tensorrt-rtx")
     dying = tmp_path / "dying.py"
-    dying.write_text("import os\nos.abort()\n")
+    dying.write_text(f"{body}\n")
     monkeypatch.setattr("nvc_export.plan_worker.__file__", str(dying))
-    with pytest.raises(EngineError, match="smaller --jobs"):
+    with pytest.raises(EngineError, match=f"died while it compiled graph .*{says}"):
         build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle), jobs=2))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_library_that_cannot_be_imported_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    job = {"module": "no_such_library", "path": sys.path, "backend": "tensorrt", "sm": 75}
+    Path(plan_worker.JOB_FILE).write_text(json.dumps(job))
+    Path(plan_worker.GRAPH_FILE).write_bytes(b"")
+    plan_worker._run(True)
+    result = json.loads(Path(plan_worker.RESULT_FILE).read_text())
+    assert (result["error"], result["lines"]) == ("No module named 'no_such_library'", [])
 
 
 def test_a_graph_is_compiled_until_two_attempts_agree(
