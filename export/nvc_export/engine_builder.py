@@ -7,7 +7,6 @@ when all of them are there, so an engines directory never holds half a codec.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ from nvc_export.plan_compiler import (
     load_library,
 )
 from nvc_export.plan_process import CompilerProcesses
+from nvc_export.replacement import put_in_place
 from nvc_runtime.bundle import Bundle, RunStep
 
 LOG_SUFFIX = ".plan.log"
@@ -207,7 +207,7 @@ def build_engines(
                 )
             )
             progress(built[-1], len(built), len(jobs))
-        _put_in_place(temporary, folder, list(targets))
+        put_in_place([(temporary / name, folder / name) for name in targets], folder)
     order = {name: index for index, name in enumerate(targets)}
     return BuildReport(
         bundle.name,
@@ -304,25 +304,3 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _put_in_place(temporary: Path, folder: Path, targets: Sequence[str]) -> None:
-    """Rename every target's folder to its place; put back what was there if one cannot be."""
-    replaced: list[tuple[Path, Path | None]] = []
-    try:
-        for name in targets:
-            place, old = folder / name, None
-            if os.path.lexists(place):
-                old = temporary / f"{name}.old"
-                place.rename(old)
-            replaced.append((place, old))
-            (temporary / name).rename(place)
-    except OSError as error:
-        for place, old in reversed(replaced):
-            if place.exists():
-                shutil.rmtree(place, ignore_errors=True)
-            if old is not None:
-                old.rename(place)
-        raise OutputError(
-            f"cannot put the plans into {folder}: {error.strerror or error}"
-        ) from error
