@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_building import block_bundle, content_of, graph_of, install_stand_in, small_sizes
+from engine_building import (
+    block_bundle,
+    compile_plan,
+    content_of,
+    graph_of,
+    install_stand_in,
+    small_sizes,
+)
 
 from nvc_engines import gpu_named
 from nvc_engines.gpus import GPUS as TABLE
@@ -32,7 +39,7 @@ from nvc_export.engine_builder import (
 )
 from nvc_export.lint import lint_graphs
 from nvc_export.plan_cache import PlanCache, default_cache_folder, key_of_job
-from nvc_export.plan_compiler import CompiledPlan, CompileJob, compile_plan
+from nvc_export.plan_compiler import CompiledPlan, CompileJob
 from nvc_export.plan_process import CompilerProcesses
 from nvc_runtime import Bundle
 from nvc_runtime.bundle import known_bundles

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_building import block_bundle, graph_of, install_stand_in, small_sizes
+from engine_building import block_bundle, compile_plan, graph_of, install_stand_in, small_sizes
 
 from nvc_engines import gpu_named
 from nvc_errors import BundleError, EngineError, UsageError
@@ -18,7 +18,6 @@ from nvc_export.frame_sizes import frame_sizes_from_options
 from nvc_export.inspection import FolderInspection, PlanInspection, inspect_path
 from nvc_export.lint import check_graphs, lint_graphs
 from nvc_export.operators import content_from_graph
-from nvc_export.plan_compiler import compile_plan
 
 TARGET = "tensorrt-rtx-sm75"
 
