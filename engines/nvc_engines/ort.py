@@ -64,7 +64,7 @@ class OrtEngine(Engine):
                 raise EngineUnavailableError(
                     f"{spec} needs ONNX Runtime with CUDA, but the installed onnxruntime "
                     f"{ort.__version__} offers {', '.join(ort.get_available_providers())}: "
-                    'pip uninstall onnxruntime, then pip install "nvc[cuda]"'
+                    "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu"
                 )
             if hasattr(ort, "preload_dlls"):
                 # CUDA and cuDNN from pip packages; it prints, and stdout belongs to our caller.
