@@ -183,7 +183,7 @@ def test_a_missing_extra_says_what_to_install(
         "torch_pruning": ["prune", "--preset", "lite", "--data", "x", "-o", tmp_path / "x"],
     }.get(module, ["profile", "--preset", "lite"])
     for name in list(sys.modules):
-        if name.startswith(("nvc_export.", f"{module}.")):
+        if name.partition(".")[0] in ("nvc_export", module):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
     if module == "polygraphy":
