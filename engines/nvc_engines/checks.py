@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc_engines.interface import Shape
-from nvc_errors import EngineError
+from nvc_errors import EngineError, NvcError
 
 
 def check_names(graph: str, expected: Mapping[str, object], found: Mapping[str, object]) -> None:
@@ -86,6 +87,27 @@ def float32_array(array: object) -> NDArray[np.float32]:
         kind = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
         raise EngineError(f"engines take float32 arrays, not a {kind}; convert it first")
     return np.ascontiguousarray(array)
+
+
+@contextmanager
+def device_errors(
+    engine: object,
+    action: str,
+    *,
+    caught: type[Exception] = RuntimeError,
+    raised: type[EngineError] = EngineError,
+) -> Iterator[None]:
+    """Turn a library's error, such as a lost device, into "ENGINE cannot ACTION: reason".
+
+    PyTorch raises ``RuntimeError`` whatever a device does wrong, at the call that comes to wait
+    for it.
+    """
+    try:
+        yield
+    except NvcError:
+        raise
+    except caught as error:
+        raise raised(f"{engine} cannot {action}: {reason_of(error)}") from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -6,15 +6,22 @@ enqueue on a stream); they differ in where kernels are chosen, which the subclas
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc_engines.checks import check_input, check_names, check_shapes, reason_of
+from nvc_engines.checks import (
+    check_input,
+    check_names,
+    check_shapes,
+    device_errors,
+    reason_of,
+)
 from nvc_engines.cuda_buffers import CudaBuffers
 from nvc_engines.gpus import gpu_named
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
@@ -23,12 +30,14 @@ from nvc_engines.plans import StoredPlan, check_plan_shapes, read_plan
 from nvc_engines.spec import EngineSpec
 from nvc_errors import EngineError, EngineUnavailableError
 
+_LOG: Final = logging.getLogger(__name__)
+
 
 class CompiledEngine(Engine):
     """Runs plans from ``engines_dir``; tensors are torch tensors in device memory.
 
     ``library`` is the module ``tensorrt_rtx`` or ``tensorrt``. Subclasses may override
-    ``check_device``, ``create_context`` and ``close``.
+    ``check_device``, ``create_context``, ``keep`` and ``close``.
     """
 
     def __init__(
@@ -121,22 +130,36 @@ class CompiledEngine(Engine):
 
     def upload(self, array: NDArray[np.float32]) -> Tensor:
         """See ``Engine.upload``."""
-        return self.buffers.upload(array)
+        with device_errors(self.info.spec, "copy to the device"):
+            return self.buffers.upload(array)
 
     def download(self, tensor: Tensor) -> NDArray[np.float32]:
         """See ``Engine.download``."""
-        return self.buffers.download(tensor)
+        with device_errors(self.info.spec, "copy from the device"):
+            return self.buffers.download(tensor)
 
     def synchronize(self) -> None:
         """See ``Engine.synchronize``."""
-        self.buffers.synchronize()
+        with device_errors(self.info.spec, "wait for the device"):
+            self.buffers.synchronize()
 
     def close(self) -> None:
-        """Drop plans and runtime, after the device has finished with them."""
+        """Drop plans and runtime, after the device has finished with them.
+
+        A device that fails only now is logged: the error that has led here must not be replaced.
+        """
         if self._runtime is not None:
-            self.buffers.synchronize()
+            try:
+                self.synchronize()
+            except EngineError as error:
+                _LOG.warning("an engine is closed before it has finished: %s", error)
+            self.keep()
         self._plans.clear()
         self._runtime = None
+
+    def keep(self) -> None:
+        """Save what the next start can use; called once, when the device has finished."""
+        return
 
 
 class _PlanGraph(Graph):
@@ -205,7 +228,8 @@ class _PlanGraph(Graph):
                     "expected a float32 tensor from this engine's upload()"
                 )
             check_input(self.name, name, shape, tuple(inputs[name].shape))
-        outputs = {name: buffers.empty(shape) for name, shape in self._output_shapes.items()}
+        with device_errors(self._engine.info.spec, f"take memory for graph {self.name!r}"):
+            outputs = {name: buffers.empty(shape) for name, shape in self._output_shapes.items()}
         bound = {name: inputs[name] for name in self._used} | outputs
         addressed = all(
             self._context.set_tensor_address(name, tensor.data_ptr())

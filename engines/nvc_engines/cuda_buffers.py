@@ -17,6 +17,16 @@ from nvc_engines.interface import Shape
 from nvc_errors import EngineError, EngineUnavailableError
 
 
+def on_host(tensor: Any) -> Any:
+    """Copy a torch tensor of a GPU to page-locked memory, which it reaches several times as fast.
+
+    torch keeps such memory for the next copy once nothing refers to it any more.
+    """
+    if not tensor.is_cuda:
+        return tensor
+    return tensor.new_empty(tensor.shape, device="cpu", pin_memory=True).copy_(tensor)
+
+
 class CudaBuffers:
     """Float32 tensors on the current CUDA device."""
 
@@ -40,12 +50,12 @@ class CudaBuffers:
         try:
             self._torch.cuda.init()
             self._stream = self._torch.cuda.Stream()
+            self.device_name = str(torch.cuda.get_device_name())
+            self.capability: tuple[int, int] = torch.cuda.get_device_capability()
         except Exception as error:
             raise EngineUnavailableError(
                 f"the CUDA device cannot be opened: {reason_of(error)}"
             ) from error
-        self.device_name = str(torch.cuda.get_device_name())
-        self.capability: tuple[int, int] = torch.cuda.get_device_capability()
 
     @property
     def stream_handle(self) -> int:
@@ -79,7 +89,7 @@ class CudaBuffers:
         if not self.is_tensor(tensor):
             raise EngineError(f"a {type(tensor).__name__} is no float32 tensor of this engine")
         with self._torch.cuda.stream(self._stream):
-            return float32_array(tensor.cpu().numpy())
+            return float32_array(on_host(tensor).numpy())
 
     def synchronize(self) -> None:
         """Wait until the stream is empty."""

@@ -52,10 +52,6 @@ class Node:
             raise self.unsupported(f"{name}={value!r}")
         return value
 
-    def has_input(self, position: int) -> bool:
-        """Tell whether the optional input at ``position`` is there."""
-        return position < len(self.inputs) and bool(self.inputs[position])
-
     def unsupported(self, what: str) -> EngineError:
         """Return the error for a feature of this node that the interpreter lacks."""
         return EngineError(

@@ -23,6 +23,7 @@ from nvc_engines.checks import (
     check_input,
     check_names,
     check_shapes,
+    device_errors,
     float32_array,
     reason_of,
 )
@@ -63,7 +64,7 @@ class OrtEngine(Engine):
                 raise EngineUnavailableError(
                     f"{spec} needs ONNX Runtime with CUDA, but the installed onnxruntime "
                     f"{ort.__version__} offers {', '.join(ort.get_available_providers())}: "
-                    'pip uninstall onnxruntime, then pip install "nvc[cuda]"'
+                    "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu"
                 )
             if hasattr(ort, "preload_dlls"):
                 # CUDA and cuDNN from pip packages; it prints, and stdout belongs to our caller.
@@ -137,17 +138,15 @@ class OrtEngine(Engine):
         contiguous = float32_array(array)
         if not self._on_gpu:
             return contiguous
-        try:
+        with device_errors(self.info.spec, "copy to the device", caught=Exception):
             return ort.OrtValue.ortvalue_from_numpy(contiguous, "cuda", 0)
-        except Exception as error:
-            raise EngineError(
-                f"{self.info.spec} cannot copy to the device: {reason_of(error)}"
-            ) from error
 
     def download(self, tensor: Tensor) -> NDArray[np.float32]:
         """See ``Engine.download``."""
-        array = tensor.numpy() if isinstance(tensor, ort.OrtValue) else tensor
-        return float32_array(array)
+        if isinstance(tensor, ort.OrtValue):
+            with device_errors(self.info.spec, "copy from the device", caught=Exception):
+                tensor = tensor.numpy()
+        return float32_array(tensor)
 
     def close(self) -> None:
         """Drop the sessions."""
@@ -224,7 +223,6 @@ class _DeviceGraph(_HostGraph):
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See ``Graph.run``."""
         check_names(self.name, self.input_shapes, inputs)
-        binding = self._session.io_binding()
         for name, shape in self.input_shapes.items():
             value = inputs[name]
             if not isinstance(value, ort.OrtValue) or value.data_type() != _FLOAT:
@@ -233,13 +231,11 @@ class _DeviceGraph(_HostGraph):
                     "expected a float32 tensor from this engine's upload()"
                 )
             check_input(self.name, name, shape, tuple(value.shape()))
-            binding.bind_ortvalue_input(name, value)
-        for name in self.output_names:
-            binding.bind_output(name, "cuda", 0)
-        try:
+        with device_errors("ONNX Runtime", f"run graph {self.name!r}", caught=Exception):
+            binding = self._session.io_binding()
+            for name in self.input_shapes:
+                binding.bind_ortvalue_input(name, inputs[name])
+            for name in self.output_names:
+                binding.bind_output(name, "cuda", 0)
             self._session.run_with_iobinding(binding)
-        except Exception as error:
-            raise EngineError(
-                f"ONNX Runtime failed in graph {self.name!r}: {reason_of(error)}"
-            ) from error
-        return dict(zip(self.output_names, binding.get_outputs(), strict=True))
+            return dict(zip(self.output_names, binding.get_outputs(), strict=True))

@@ -62,17 +62,19 @@ class TensorRtRtxEngine(CompiledEngine):
             self.runtime_caches[path] = cache, blob
         return self.runtime_caches[path][0]
 
-    def close(self) -> None:
-        """Save the runtime caches that have grown, then release the device."""
-        self.synchronize()
+    def keep(self) -> None:
+        """Save the runtime caches that have grown."""
         for path, (cache, before) in self.runtime_caches.items():
-            memory = cache.serialize()
-            blob = b"" if memory is None else bytes(memory)
-            if blob and blob != before:
-                try:
+            try:
+                memory = cache.serialize()
+                blob = b"" if memory is None else bytes(memory)
+                if blob and blob != before:
                     write_whole(path, blob)
-                except OutputError as error:
-                    _LOG.warning("kernels are chosen again at the next start: %s", error)
+            except (OutputError, RuntimeError) as error:
+                _LOG.warning("kernels are chosen again at the next start: %s", error)
+
+    def close(self) -> None:
+        """Save the runtime caches, then release the device and what contexts were made with."""
         super().close()
         self.runtime_configs.clear()
         self.runtime_caches.clear()

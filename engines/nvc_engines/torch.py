@@ -16,7 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nvc_engines.checks import check_arrays, check_input, check_names, check_shapes, float32_array
+from nvc_engines.checks import (
+    check_arrays,
+    check_input,
+    check_names,
+    check_shapes,
+    device_errors,
+    float32_array,
+)
+from nvc_engines.cuda_buffers import on_host
 from nvc_engines.cuda_graph import RecordedProgram
 from nvc_engines.host import cpu_name, usable_threads
 from nvc_engines.interface import Engine, EngineInfo, Graph, GraphSource, Shape, Tensor
@@ -48,12 +56,13 @@ class TorchEngine(Engine):
                     f"{spec} finds no CUDA device with PyTorch {torch.__version__}: it needs an "
                     "NVIDIA GPU, its driver (check nvidia-smi) and a PyTorch built for CUDA"
                 )
-            device_name = torch.cuda.get_device_name()
             flags |= {"tf32": "off", "cudnn_deterministic": "on", "cudnn_benchmark": "off"}
             recorded = spec.options.get("cuda_graphs", "1") == "1"
             flags["cuda_graphs"] = "on" if recorded else "off"
-            if recorded:
-                self.recordings = torch.cuda.graph_pool_handle()
+            with device_errors(spec, "open the device", raised=EngineUnavailableError):
+                device_name = torch.cuda.get_device_name()
+                if recorded:
+                    self.recordings = torch.cuda.graph_pool_handle()
         else:
             device_name = f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()})"
             threads = int(spec.options.get("threads", usable_threads()))
@@ -74,9 +83,10 @@ class TorchEngine(Engine):
         fitted = check_shapes(source.name, signature.inputs, shapes)
         program = self._programs.get(source.sha256)
         if program is None:
-            program = Program(
-                source.name, source.onnx, self._device, channels_last=self._channels_last
-            )
+            with device_errors(self.info.spec, f"load graph {source.name!r}"):
+                program = Program(
+                    source.name, source.onnx, self._device, channels_last=self._channels_last
+                )
             self._programs[source.sha256] = program
         graph = _HostGraph if self._device.type == "cpu" else _DeviceGraph
         return graph(self, source.name, program, fitted)
@@ -86,18 +96,21 @@ class TorchEngine(Engine):
         contiguous = float32_array(array)
         if self._device.type == "cpu":
             return contiguous
-        return _tensor_from_array(contiguous).to(self._device)
+        with device_errors(self.info.spec, "copy to the device"):
+            return _tensor_from_array(contiguous).to(self._device)
 
     def download(self, tensor: Tensor) -> NDArray[np.float32]:
         """See ``Engine.download``."""
         if isinstance(tensor, torch.Tensor):
-            tensor = _on_host(tensor).numpy()
+            with device_errors(self.info.spec, "copy from the device"):
+                tensor = on_host(tensor).numpy()
         return float32_array(tensor)
 
     def synchronize(self) -> None:
         """See ``Engine.synchronize``."""
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            with device_errors(self.info.spec, "wait for the device"):
+                torch.cuda.synchronize(self._device)
 
     def close(self) -> None:
         """Drop the programs and their weights."""
@@ -109,13 +122,17 @@ class TorchEngine(Engine):
 
     @contextmanager
     def switches(self) -> Iterator[None]:
-        """Hold torch's process-wide switches where this engine needs them."""
+        """Hold torch's process-wide switches where this engine needs them.
+
+        A caller's autocast, which belongs to its thread, does not reach the run, either.
+        """
         wanted: list[tuple[Any, str, Any]] = [
             (torch.backends.cudnn, "benchmark", False),
             (torch.backends.cudnn, "deterministic", True),
             *self.precision_switches(),
         ]
-        with _SWITCHES_LOCK, torch.inference_mode():
+        full_precision = torch.autocast(self._device.type, enabled=False)
+        with _SWITCHES_LOCK, torch.inference_mode(), full_precision:
             before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
             threads, mkldnn = torch.get_num_threads(), torch._C._get_mkldnn_enabled()
             try:
@@ -158,16 +175,6 @@ def _tensor_from_array(array: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _on_host(tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor of a GPU to page-locked memory, which it reaches several times as fast.
-
-    torch keeps such memory for the next copy once nothing refers to it any more.
-    """
-    if not tensor.is_cuda:
-        return tensor
-    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor)
-
-
 class _HostGraph(Graph):
     """A program on the CPU; tensors are numpy arrays."""
 
@@ -184,9 +191,15 @@ class _HostGraph(Graph):
         """See ``Graph.run``."""
         arrays = check_arrays(self.name, self.input_shapes, inputs)
         tensors = {name: _tensor_from_array(array) for name, array in arrays.items()}
-        with self._engine.switches():
+        with self._running():
             outputs = self._program.run(tensors)
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        spec = self._engine.info.spec
+        with device_errors(spec, f"run graph {self.name!r}"), self._engine.switches():
+            yield
 
 
 class _DeviceGraph(_HostGraph):
@@ -205,7 +218,7 @@ class _DeviceGraph(_HostGraph):
                     "expected a float32 tensor from this engine's upload()"
                 )
             check_input(self.name, name, shape, tuple(value.shape))
-        with self._engine.switches():
+        with self._running():
             if self._engine.recordings is None:
                 return self._program.run(inputs)
             if self._recorded is None:

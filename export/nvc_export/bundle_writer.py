@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_safetensors
 from nvc_calib import ScaleLevels
 from nvc_errors import OutputError, UsageError
 from nvc_export.onnx_export import export_graph
+from nvc_export.replacement import put_in_place
 from nvc_export.tables import arrays_from_tables, tables_from_codec
 from nvc_models.graph import CodecGraph, CodecGraphs
 from nvc_models.latent import QUALITIES
@@ -192,9 +193,10 @@ def _write(path: Path, files: Mapping[str, bytes]) -> None:
         bundle = Bundle(temporary)
         for name in bundle.manifest.graphs:
             bundle.graph(name)
+        if path.is_dir():
+            put_in_place([(temporary, path)], path.parent)
+            return
         with output_errors(path):
-            if path.is_dir():
-                shutil.rmtree(path)
             temporary.replace(path)
     finally:
         if temporary.is_dir():

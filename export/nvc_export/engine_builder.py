@@ -7,7 +7,6 @@ when all of them are there, so an engines directory never holds half a codec.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nvc_engines import Gpu, gpu_for_backend
-from nvc_engines.gpus import TENSORRT_RTX
+from nvc_engines.gpus import TENSORRT, TENSORRT_RTX
 from nvc_engines.plans import (
     PlanRecord,
     plan_path,
@@ -37,6 +36,7 @@ from nvc_export.plan_compiler import (
     load_library,
 )
 from nvc_export.plan_process import CompilerProcesses
+from nvc_export.replacement import put_in_place
 from nvc_runtime.bundle import Bundle, RunStep
 
 LOG_SUFFIX = ".plan.log"
@@ -44,13 +44,18 @@ NOT_FIXED = (
     "the compiler could not be run twice alike here: a build without the cache may give other "
     "bytes, keep the plans where a release has to be reproduced"
 )
+TIMED = (
+    "kernels are chosen by timing on this GPU: keep the plans, a build without the cache may "
+    "choose others"
+)
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What to build and how.
 
-    ``jobs`` is the number of processes; ``cache`` None compiles everything anew.
+    ``jobs`` is the number of processes, 1 where kernels are timed (TensorRT); ``cache`` None
+    compiles everything anew.
     """
 
     sizes: FrameSizes
@@ -202,7 +207,7 @@ def build_engines(
                 )
             )
             progress(built[-1], len(built), len(jobs))
-        _put_in_place(temporary, folder, list(targets))
+        put_in_place([(temporary / name, folder / name) for name in targets], folder)
     order = {name: index for index, name in enumerate(targets)}
     return BuildReport(
         bundle.name,
@@ -221,6 +226,11 @@ def _targets(names: Sequence[str], options: BuildOptions) -> dict[str, Gpu]:
         raise UsageError("no GPU given; give --gpu, as in --gpu rtx2080 (see nvc-export gpus)")
     if options.jobs < 1:
         raise UsageError(f"--jobs is {options.jobs}, expected at least 1")
+    if options.jobs > 1 and options.backend == TENSORRT:
+        raise UsageError(
+            f"--jobs is {options.jobs}, expected 1 for {TENSORRT}: it chooses kernels by timing "
+            "them on this GPU, and processes beside each other would time each other's load"
+        )
     targets: dict[str, Gpu] = {}
     for name in names:
         gpu = gpu_for_backend(name, options.backend)
@@ -243,10 +253,10 @@ def _compile_all(
         if plan is None:
             missing.append(job)
         else:
+            _note_unless_fixed(plan, options.backend, notes)
             yield job, plan, True
     for job, plan in _compile(missing, options.jobs):
-        if not plan.fixed and NOT_FIXED not in notes:
-            notes.append(NOT_FIXED)
+        _note_unless_fixed(plan, options.backend, notes)
         if cache is not None:
             try:
                 cache.put(key_of_job(job, version), plan)
@@ -254,6 +264,12 @@ def _compile_all(
                 notes.append(f"plans are not cached: {error}")
                 cache = None
         yield job, plan, False
+
+
+def _note_unless_fixed(plan: CompiledPlan, backend: str, notes: list[str]) -> None:
+    note = TIMED if backend == TENSORRT else NOT_FIXED
+    if not plan.fixed and note not in notes:
+        notes.append(note)
 
 
 def _compile(jobs: Sequence[CompileJob], count: int) -> Iterator[tuple[CompileJob, CompiledPlan]]:
@@ -288,25 +304,3 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _put_in_place(temporary: Path, folder: Path, targets: Sequence[str]) -> None:
-    """Rename every target's folder to its place; put back what was there if one cannot be."""
-    replaced: list[tuple[Path, Path | None]] = []
-    try:
-        for name in targets:
-            place, old = folder / name, None
-            if os.path.lexists(place):
-                old = temporary / f"{name}.old"
-                place.rename(old)
-            replaced.append((place, old))
-            (temporary / name).rename(place)
-    except OSError as error:
-        for place, old in reversed(replaced):
-            if place.exists():
-                shutil.rmtree(place, ignore_errors=True)
-            if old is not None:
-                old.rename(place)
-        raise OutputError(
-            f"cannot put the plans into {folder}: {error.strerror or error}"
-        ) from error

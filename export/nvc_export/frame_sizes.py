@@ -57,12 +57,8 @@ class FrameSizes:
         return str(self.smallest), str(self.optimal), str(self.largest)
 
 
-def frame_size_from_text(text: str, alignment: int) -> FrameSize:
-    """Return the size written as ``1280x768``.
-
-    Raises ``UsageError`` for another form, and for a side that is no multiple of ``alignment``,
-    naming the size to use.
-    """
+def frame_size_from_text(text: str) -> FrameSize:
+    """Return the size written as ``1280x768``. Raises ``UsageError`` for another form."""
     match = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", text.strip())
     size = FrameSize(int(match[1]), int(match[2])) if match else FrameSize(0, 0)
     if not (0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE):
@@ -70,6 +66,12 @@ def frame_size_from_text(text: str, alignment: int) -> FrameSize:
             f"size {text!r} is not of the form WIDTHxHEIGHT, such as 1280x768, with sides from 1 "
             f"to {MAX_SIDE}"
         )
+    return size
+
+
+def _padded_size(text: str, alignment: int) -> FrameSize:
+    """Return a size; ``UsageError`` naming the one to use if it is no multiple of ``alignment``."""
+    size = frame_size_from_text(text)
     fitting = size.aligned(alignment)
     if size != fitting:
         raise UsageError(
@@ -95,17 +97,13 @@ def frame_sizes_from_options(
     """
     if size is not None and (optimal is not None or largest is not None):
         raise UsageError("--size says the same as --opt-size and --max-size; give one or the other")
-    low = (
-        FrameSize(alignment, alignment)
-        if smallest is None
-        else frame_size_from_text(smallest, alignment)
-    )
+    low = FrameSize(alignment, alignment) if smallest is None else _padded_size(smallest, alignment)
     if size is not None:
-        only = frame_size_from_text(size, alignment)
+        only = _padded_size(size, alignment)
         return FrameSizes(low, only, only)
-    wanted = None if optimal is None else frame_size_from_text(optimal, alignment)
+    wanted = None if optimal is None else _padded_size(optimal, alignment)
     if largest is not None:
-        high = frame_size_from_text(largest, alignment)
+        high = _padded_size(largest, alignment)
     else:
         high = _at_least(FrameSize(*DEFAULT_LARGEST).aligned(alignment), wanted or low)
     if wanted is None:

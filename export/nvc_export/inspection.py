@@ -191,8 +191,13 @@ def _problems(header: PlanHeader, record: PlanRecord | None) -> list[str]:
         checks.append(
             ("version", header.version, header.version if same else record.backend_version)
         )
-    if header.targets is not None:
-        checks.append(("targets", list(header.targets), [gpu_named(record.gpu).sm]))
+    try:
+        gpu = gpu_named(record.gpu)
+    except UsageError:
+        problems.append(f"is for GPU {record.gpu!r}, which is not in the table (nvc-export gpus)")
+    else:
+        if header.targets is not None:
+            checks.append(("targets", list(header.targets), [gpu.sm]))
     problems += [
         f"{what} is {found}, expected {said}" for what, found, said in checks if found != said
     ]

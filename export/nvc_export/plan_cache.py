@@ -21,7 +21,7 @@ from nvc_engines.plans import write_whole
 from nvc_export.plan_compiler import COMPILER_OPTIONS, CompiledPlan, CompileJob
 
 CACHE_VARIABLE: Final = "NVC_CACHE"
-CACHE_FORMAT: Final = 1
+CACHE_FORMAT: Final = 2
 
 
 def default_cache_folder(
@@ -75,7 +75,8 @@ class PlanCache:
             log = self._file(key, "log").read_text(encoding="utf-8")
             if hashlib.sha256(plan).hexdigest() != entry["plan_sha256"]:
                 return None
-            return CompiledPlan(plan, log, float(entry["elapsed_s"]), float(entry["cpu_s"]))
+            times = float(entry["elapsed_s"]), float(entry["cpu_s"])
+            return CompiledPlan(plan, log, *times, fixed=entry["fixed"] is True)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -85,6 +86,7 @@ class PlanCache:
             "plan_sha256": hashlib.sha256(plan.content).hexdigest(),
             "elapsed_s": plan.elapsed_s,
             "cpu_s": plan.cpu_s,
+            "fixed": plan.fixed,
         }
         write_whole(self._file(key, "plan"), plan.content)
         write_whole(self._file(key, "log"), plan.log.encode())

@@ -1,14 +1,13 @@
-"""Compile one graph with TensorRT for RTX or TensorRT: FP32, TF32 off, and proven off.
+"""What goes into a compiler and what comes out, checked: a plan in FP32, TF32 proven off.
 
-The two libraries share this API. TensorRT for RTX compiles for a compute capability, without a
-GPU; TensorRT times kernels on the GPU in this machine, which must be of the target's capability.
-:mod:`nvc_export.plan_process` runs this so that a second build gives the same bytes.
+TensorRT for RTX compiles for a compute capability, without a GPU; TensorRT times kernels on the GPU
+in this machine, which must be of the target's capability. :mod:`nvc_export.plan_process` runs
+either so that a second build gives the same bytes where that is possible.
 """
 
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,7 +21,7 @@ from nvc_export import plan_worker
 from nvc_export.plan_header import TF32_ON, header_from_plan
 
 COMPILER_OPTIONS: Final = "fp32 tf32=off profile=1 threads=1"
-"""What this module sets, apart from target and shapes; part of the key of the cache."""
+"""What the worker sets, apart from target and shapes; part of the key of the cache."""
 
 MODULES: Final = {TENSORRT_RTX: "tensorrt_rtx", TENSORRT: "tensorrt"}
 BACKENDS: Final = tuple(MODULES)
@@ -91,26 +90,6 @@ def check_device(backend: str, gpu: Gpu) -> None:
             f"{backend} compiles on the GPU that the plan is for: {gpu.name} has SM {gpu.sm}, this "
             f"machine's {buffers.device_name} has SM {major}{minor}; run this on a {gpu.name}"
         )
-
-
-def compile_plan(job: CompileJob) -> CompiledPlan:
-    """Compile a graph in this process, where a second plan may get other bytes than the first.
-
-    Raises ``EngineError`` with what the library logged if it refuses the graph, and if the plan
-    is not for the target alone or does not prove that TF32 is off.
-    """
-    library, gpu = load_library(job.backend), gpu_named(job.gpu)
-    check_inputs(job)
-    log, content, error = plan_worker.log_of(library), None, None
-    start, cpu_start = time.perf_counter(), time.process_time()
-    try:
-        content = plan_worker.build(library, log, job.backend, gpu.sm, job.onnx, job.inputs)
-    except Exception as failure:
-        error = " ".join(str(failure).split()) or type(failure).__name__
-    elapsed_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
-    return checked_plan(
-        job, content, lines=log.lines, error=error, elapsed_s=elapsed_s, cpu_s=cpu_s, fixed=False
-    )
 
 
 def checked_plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,9 +26,11 @@ from nvc_export.plan_compiler import (
     load_library,
 )
 
-_KEPT_VARIABLES: Final = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES") + (
-    ("PATH", "SYSTEMROOT") if sys.platform == "win32" else ()
+_KEPT_VARIABLES: Final = (
+    *("LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"),
+    *(("PATH", "SYSTEMROOT") if sys.platform == "win32" else ()),
 )
+STDERR_FILE: Final = "stderr"
 ATTEMPTS: Final = 6
 _PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
 
@@ -60,10 +63,10 @@ class CompilerProcesses:
         return replace(plan, elapsed_s=elapsed_s, cpu_s=cpu_s, fixed=agreed)
 
     def compile_once(self, job: CompileJob) -> CompiledPlan:
-        """Compile a graph; raises what :func:`nvc_export.plan_compiler.compile_plan` raises.
+        """Compile a graph; raises what :func:`nvc_export.plan_compiler.checked_plan` raises.
 
-        Also ``EngineError`` if the compiler dies, and ``OutputError`` if no temporary file can be
-        written.
+        Also ``EngineError`` if the compiler dies, with its last words, and ``OutputError`` if no
+        temporary file can be written.
         """
         load_library(job.backend)
         check_inputs(job)
@@ -71,16 +74,16 @@ class CompilerProcesses:
             with tempfile.TemporaryDirectory(prefix="nvc-compile-") as name:
                 folder = Path(name)
                 _write_job(folder, job)
-                self._run(folder)
+                code = self._run(folder)
                 result, plan = _read_result(folder)
+                end = "" if result is not None else _end_of(code, folder)
         except OSError as error:
             raise OutputError(
                 f"cannot compile in {tempfile.gettempdir()}: {error.strerror or error}"
             ) from error
         if result is None:
             raise EngineError(
-                f"{job.backend} ended without a word while it compiled graph {job.graph!r} for "
-                f"{job.gpu}: out of memory? Use a smaller --jobs"
+                f"{job.backend} died while it compiled graph {job.graph!r} for {job.gpu}: {end}"
             )
         return checked_plan(job, plan, **result)
 
@@ -91,25 +94,44 @@ class CompilerProcesses:
             for process in self._running:
                 process.terminate()
 
-    def _run(self, folder: Path) -> None:
+    def _run(self, folder: Path) -> int | None:
+        """Return the compiler's exit code, None if it was not started."""
         environment = {k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ}
-        with self._lock:
+        with (folder / STDERR_FILE).open("wb") as stderr, self._lock:
             if self._stopped:
-                return
+                return None
             process = subprocess.Popen(
                 [sys.executable, *worker.PYTHON_OPTIONS, worker.__file__, "start"],
                 cwd=folder,
                 env=environment | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=stderr,
             )
             self._running.add(process)
         try:
-            process.wait()
+            return process.wait()
         finally:
             with self._lock:
                 self._running.discard(process)
+
+
+def _end_of(code: int | None, folder: Path) -> str:
+    """Say how a compiler ended that left no result."""
+    if code is None:
+        return "it was stopped before it began"
+    how = f"exit code {code}" if code >= 0 else _signal_name(-code)
+    lines = (folder / STDERR_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [" ".join(line.split()) for line in lines if line.strip()]
+    memory = ["out of memory? Use a smaller --jobs"] if how == "SIGKILL" else []
+    return "; ".join([how, *said[-1:], *memory])
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _write_job(folder: Path, job: CompileJob) -> None:

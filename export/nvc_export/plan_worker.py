@@ -117,12 +117,15 @@ def _run(fixed: bool) -> None:
     """Compile the job in the current folder."""
     job = json.loads(Path(JOB_FILE).read_bytes())
     sys.path[:] = job["path"]
-    library = import_module(job["module"])
-    log, error = log_of(library), None
     onnx = Path(GRAPH_FILE).read_bytes()
+    lines: list[str] = []
+    plan = error = None
     start, cpu_start = time.perf_counter(), time.process_time()
-    plan = None
     try:
+        library = import_module(job["module"])
+        log = log_of(library)
+        lines = log.lines
+        start, cpu_start = time.perf_counter(), time.process_time()  # Imports do not count.
         plan = build(library, log, job["backend"], job["sm"], onnx, job["inputs"])
     except Exception as failure:
         error = " ".join(str(failure).split()) or type(failure).__name__
@@ -130,7 +133,7 @@ def _run(fixed: bool) -> None:
     if plan is not None:
         Path(PLAN_FILE).write_bytes(plan)
     result = {
-        "lines": log.lines,
+        "lines": lines,
         "error": error,
         "elapsed_s": elapsed_s,
         "cpu_s": cpu_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plan_stand_in import FakeContext, FakePlan, HostBuffers, fake_library, stand_in
+from plan_stand_in import (
+    FakeContext,
+    FakePlan,
+    HostBuffers,
+    fake_library,
+    record_of,
+    stand_in,
+)
 
 from nvc_engines import Engine, GraphSource, gpu_named, open_engine
-from nvc_engines.plans import PlanRecord, plan_path, read_plan, record_path, write_plan
+from nvc_engines.plans import plan_path, read_plan, record_path, write_plan
 from nvc_engines.probe_graph import check_precision, probe_source
 from nvc_errors import EngineError, EngineUnavailableError, OutputError
 
@@ -28,21 +34,6 @@ def dynamic_probe() -> GraphSource:
         for dim in value.type.tensor_type.shape.dim[2:]:
             dim.dim_param = "size"
     return GraphSource.from_onnx("probe", model.SerializeToString())
-
-
-def record_of(source: GraphSource, plan: bytes, backend: str = "tensorrt-rtx") -> PlanRecord:
-    return PlanRecord(
-        backend=backend,
-        backend_version="1.0",
-        gpu="rtx2080",
-        bundle="probe",
-        bundle_sha256="ab" * 32,
-        frame_sizes=("16x16", "16x16", "64x64"),
-        inputs={"x": ((1, 32, 16, 16), (1, 32, 16, 16), (1, 32, 64, 64))},
-        onnx_sha256=source.sha256,
-        plan_sha256=hashlib.sha256(plan).hexdigest(),
-        tf32=False,
-    )
 
 
 @pytest.fixture(params=["tensorrt-rtx", "tensorrt"])

@@ -62,7 +62,9 @@ def test_lowered_precision_elsewhere_does_not_reach_a_run() -> None:
         expected = graph.run({"x": values})["y"]
         torch.set_float32_matmul_precision("medium")
         try:
-            found = graph.run({"x": values})["y"]
+            with torch.autocast("cpu", torch.bfloat16):
+                found = graph.run({"x": values})["y"]
+                assert torch.is_autocast_enabled("cpu")
             assert torch.get_float32_matmul_precision() == "medium"
         finally:
             torch.set_float32_matmul_precision("highest")

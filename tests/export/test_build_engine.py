@@ -14,16 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_building import block_bundle, content_of, graph_of, install_stand_in, small_sizes
+from engine_building import (
+    block_bundle,
+    compile_plan,
+    content_of,
+    graph_of,
+    install_stand_in,
+    small_sizes,
+)
 
 from nvc_engines import gpu_named
 from nvc_engines.gpus import GPUS as TABLE
 from nvc_engines.plans import read_plan
 from nvc_errors import EngineError, EngineUnavailableError, OutputError, UsageError
-from nvc_export import plan_compiler
+from nvc_export import plan_compiler, plan_worker
 from nvc_export.cli.main import run
 from nvc_export.engine_builder import (
     NOT_FIXED,
+    TIMED,
     BuildOptions,
     BuiltPlan,
     build_engines,
@@ -31,7 +39,7 @@ from nvc_export.engine_builder import (
 )
 from nvc_export.lint import lint_graphs
 from nvc_export.plan_cache import PlanCache, default_cache_folder, key_of_job
-from nvc_export.plan_compiler import CompiledPlan, CompileJob, compile_plan
+from nvc_export.plan_compiler import CompiledPlan, CompileJob
 from nvc_export.plan_process import CompilerProcesses
 from nvc_runtime import Bundle
 from nvc_runtime.bundle import known_bundles
@@ -307,16 +315,46 @@ def test_a_missing_library_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("import os; os.abort()", r": SIGABRT$"),
+        ("import os; os.kill(os.getpid(), 9)", r": SIGKILL; out of memory\? Use a smaller --jobs$"),
+        (
+            "import os, sys; sys.exit(os.environ['CUDA_DEVICE_ORDER'])",
+            r": exit code 1; PCI_BUS_ID$",
+        ),
+    ],
+)
 def test_a_compiler_that_dies_is_an_error(
-    compiler_in_processes: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: str,
+    says: str,
+    compiler_in_processes: Any,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     assert compiler_in_processes is plan_compiler.load_library("tensorrt-rtx")
     dying = tmp_path / "dying.py"
-    dying.write_text("import os\nos.abort()\n")
+    dying.write_text(f"{body}\n")
     monkeypatch.setattr("nvc_export.plan_worker.__file__", str(dying))
-    with pytest.raises(EngineError, match="smaller --jobs"):
+    with pytest.raises(EngineError, match=f"died while it compiled graph .*{says}"):
         build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle), jobs=2))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_library_that_cannot_be_imported_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    job = {"module": "no_such_library", "path": sys.path, "backend": "tensorrt", "sm": 75}
+    Path(plan_worker.JOB_FILE).write_text(json.dumps(job))
+    Path(plan_worker.GRAPH_FILE).write_bytes(b"")
+    plan_worker._run(True)
+    result = json.loads(Path(plan_worker.RESULT_FILE).read_text())
+    assert (result["error"], result["lines"]) == ("No module named 'no_such_library'", [])
 
 
 def test_a_graph_is_compiled_until_two_attempts_agree(
@@ -367,6 +405,37 @@ def test_a_system_that_moves_addresses_is_noted(
     monkeypatch.setattr(COMPILE, lambda _, job: replace(compile_plan(job), fixed=False))
     report = build_engines(bundle, GPUS, tmp_path / "out", BuildOptions(small_sizes(bundle)))
     assert report.notes == (NOT_FIXED,)
+
+
+def test_a_cached_plan_that_moves_addresses_keeps_its_note(
+    compiler: Any, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiler is plan_compiler.load_library("tensorrt-rtx")
+    cache = PlanCache(tmp_path / "cache")
+    options = BuildOptions(small_sizes(bundle), cache=cache, overwrite=True)
+    monkeypatch.setattr(COMPILE, lambda _, job: replace(compile_plan(job), fixed=False))
+    build_engines(bundle, GPUS[:1], tmp_path / "out", options)
+    report = build_engines(bundle, GPUS[:1], tmp_path / "out", options)
+    assert all(plan.cached for plan in report.plans)
+    assert report.notes == (NOT_FIXED,)
+
+
+def test_builders_that_time_kernels_run_one_at_a_time(
+    compiler: Any,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", compiler)
+    monkeypatch.setattr(f"{BUILDER}.check_device", lambda *_: None)
+    monkeypatch.setattr(COMPILE, lambda *_: CompiledPlan(b"plan", "", 1.0, 1.0, fixed=False))
+    command = ["build-engine", "--bundle", str(bundle.path), "--no-cache", "--no-progress"]
+    command += ["--backend", "tensorrt", "--gpu", "rtx2080", "-o", str(tmp_path / "out")]
+    assert run([*command, "--jobs", "2"]) == 2
+    assert "--jobs is 2, expected 1 for tensorrt: " in capsys.readouterr().err
+    assert run(command) == 0
+    assert capsys.readouterr().err == f"note: {TIMED}\n"
 
 
 @pytest.mark.usefixtures("compiler")

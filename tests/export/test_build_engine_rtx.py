@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine_building import block_bundle, content_of, graph_of, small_sizes
+from engine_building import block_bundle, compile_plan, content_of, graph_of, small_sizes
 
 from nvc_engines import gpu_named
 from nvc_errors import EngineError
 from nvc_export.engine_builder import BuildOptions, build_engines
 from nvc_export.inspection import inspect_folder
 from nvc_export.lint import NO_PARSER, lint_graphs
-from nvc_export.plan_compiler import CompileJob, compile_plan
+from nvc_export.plan_compiler import CompileJob
 from nvc_export.plan_header import header_from_plan
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="needs nvc[tensorrt-rtx]")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from block_codec import block_files
 from exported_codec import Exported
 
 from nvc_errors import OutputError, UsageError
@@ -220,6 +221,26 @@ def test_a_failure_while_writing_leaves_the_old_bundle(
             exported.codec, replace(exported.options, name="new"), path, overwrite=True
         )
     assert Bundle(path).digest == exported.bundle.digest
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_renamed_leaves_the_old_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, files = tmp_path / "x", block_files()
+    bundle_writer._write(path, files)
+    digest, rename = Bundle(path).digest, Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OutputError, match="x: cannot be written: No space left"):
+        bundle_writer._write(path, files | {"manifest.json": files["manifest.json"] + b"\n"})
+    assert Bundle(path).digest == digest
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_building import block_bundle, graph_of, install_stand_in, small_sizes
+from engine_building import block_bundle, compile_plan, graph_of, install_stand_in, small_sizes
 
 from nvc_engines import gpu_named
 from nvc_errors import BundleError, EngineError, UsageError
@@ -18,7 +18,6 @@ from nvc_export.frame_sizes import frame_sizes_from_options
 from nvc_export.inspection import FolderInspection, PlanInspection, inspect_path
 from nvc_export.lint import check_graphs, lint_graphs
 from nvc_export.operators import content_from_graph
-from nvc_export.plan_compiler import compile_plan
 
 TARGET = "tensorrt-rtx-sm75"
 
@@ -50,6 +49,7 @@ def test_a_plan_and_its_record_agree(engines: Path) -> None:
     ("change", "says"),
     [
         ({"gpu": "rtx3090"}, r"targets is \[75\], expected \[86\]"),
+        ({"gpu": "rtx9999"}, r"sm75/\w+\.plan: is for GPU 'rtx9999', which is not in the table"),
         ({"backend_version": "1.6.0.1"}, "version is 1.7.1.116, expected 1.6.0.1"),
         ({"plan_sha256": "0" * 64}, "sha256 is"),
         ({"precision": "fp16"}, "precision is fp16"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from tiny_codec import TINY
 from training_clips import make_cache, make_material
 
 from nvc_export import bundle_writer
-from nvc_export.cli.main import run
+from nvc_export.cli.main import EXTRA_MODULES, run
 from nvc_models.tian2023 import config as presets
 from nvc_models.training import trainer as trainer_module
 from nvc_models.training.data import BatchShape, PackedClips
@@ -173,14 +174,38 @@ def test_errors_are_one_line(
     assert outcome.error_line.startswith("nvc-export")
 
 
+@pytest.mark.parametrize("module", EXTRA_MODULES)
 def test_a_missing_extra_says_what_to_install(
-    nvc: RunTool, monkeypatch: pytest.MonkeyPatch
+    module: str, nvc: RunTool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "nvc_export.complexity", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    outcome = nvc("profile", "--preset", "lite")
+    command = {
+        "polygraphy": ["bundle", "--checkpoint", checkpoint, "--name", "x", "-o", tmp_path / "x"],
+        "torch_pruning": ["prune", "--preset", "lite", "--data", "x", "-o", tmp_path / "x"],
+    }.get(module, ["profile", "--preset", "lite"])
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("nvc_export", module):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    if module == "polygraphy":
+        monkeypatch.setattr("nvc_export.bundle_writer.export_graph", lambda *_: b"")
+        command.append("--quiet")
+    outcome = nvc(*command)
     assert outcome.code == 2
+    assert outcome.error_line.startswith(f"nvc-export: {module}")
     assert 'pip install "nvc[export]"' in outcome.error_line
+
+
+def test_the_modules_of_the_extra_are_those_that_are_imported() -> None:
+    roots = set()
+    for path in (Path(__file__).parents[2] / "export").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                roots.add((node.module or "").partition(".")[0])
+    foreign = {root for root in roots - sys.stdlib_module_names if not root.startswith("nvc_")}
+    always = {"numpy", "onnxruntime", "safetensors", "typer"}
+    assert foreign - always == set(EXTRA_MODULES)
 
 
 def test_packing_counts_what_it_packed_and_asks_before_overwriting(

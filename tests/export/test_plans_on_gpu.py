@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coding import decode, encode
-from engine_building import block_bundle, small_sizes
+from engine_building import block_bundle, compile_plan, small_sizes
 from plan_stand_in import VERSION, stand_in
 
 from nvc_engines import Engine, GraphSource, gpu_named, open_engine
@@ -25,7 +25,7 @@ from nvc_engines.probe_graph import TOLERANCE, check_precision, probe_source
 from nvc_errors import EngineError, EngineUnavailableError
 from nvc_export.engine_builder import BuildOptions, build_engines
 from nvc_export.frame_sizes import input_shapes
-from nvc_export.plan_compiler import CompileJob, compile_plan
+from nvc_export.plan_compiler import CompileJob
 from nvc_runtime import Bundle, EncoderSettings
 
 BACKENDS = ("tensorrt-rtx", "tensorrt")

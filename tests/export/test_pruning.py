@@ -268,6 +268,24 @@ def test_the_command_prunes(
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--learning-rate", "-1", "learning_rate is -1.0, expected a number above 0"),
+        ("--learning-rate", "0", "learning_rate is 0.0"),
+        ("--distill", "-1", "--distill is -1, expected a number of 0 or more"),
+        ("--crop", "65", "crop is 65, expected a multiple of 64"),
+    ],
+)
+def test_what_fine_tuning_refuses_is_told_before_anything_is_done(
+    option: str, value: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prune", "--preset", "lite", "--data", "none", "--intra", "macs=70%"]
+    command += ["--recover-steps", "1", option, value, "-o", str(tmp_path / "x")]
+    assert run(command) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("output", "code", "says"),
     [("none/small.safetensors", 1, "there is no folder"), ("", 2, "is a folder")],
 )

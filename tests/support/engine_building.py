@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nvc_engines import GraphSource
+from nvc_engines import GraphSource, gpu_named
+from nvc_export import plan_worker
 from nvc_export.frame_sizes import FrameSizes, frame_sizes_from_options
+from nvc_export.plan_compiler import (
+    CompiledPlan,
+    CompileJob,
+    check_inputs,
+    checked_plan,
+    load_library,
+)
 from nvc_runtime import Bundle
 
 FOLDER = Path(__file__).parent / "compiler_stand_in"
@@ -26,6 +35,22 @@ def install_stand_in(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", tensorrt_rtx)
     return tensorrt_rtx
+
+
+def compile_plan(job: CompileJob) -> CompiledPlan:
+    """Compile a graph in this process, where a second plan may get other bytes than the first."""
+    library, gpu = load_library(job.backend), gpu_named(job.gpu)
+    check_inputs(job)
+    log, content, error = plan_worker.log_of(library), None, None
+    start, cpu_start = time.perf_counter(), time.process_time()
+    try:
+        content = plan_worker.build(library, log, job.backend, gpu.sm, job.onnx, job.inputs)
+    except Exception as failure:
+        error = " ".join(str(failure).split()) or type(failure).__name__
+    elapsed_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+    return checked_plan(
+        job, content, lines=log.lines, error=error, elapsed_s=elapsed_s, cpu_s=cpu_s, fixed=False
+    )
 
 
 def graph_of(kind: str, name: str = "tiny", domain: str = "") -> GraphSource:

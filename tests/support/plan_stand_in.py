@@ -7,6 +7,7 @@ real library agrees.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import pytest
 
 from nvc_engines import GraphSource, compiled, open_engine
 from nvc_engines.onnx_signature import read_signature
+from nvc_engines.plans import PlanRecord
 
 MEMORY: dict[int, np.ndarray] = {}
 VERSION = "1.0"
@@ -150,6 +152,22 @@ class FakeRuntime:
             self.log.log(FakeLogger.Severity.ERROR, "version tag does not match")
             return None
         return FakePlan(plan, self.log)
+
+
+def record_of(source: GraphSource, plan: bytes, backend: str = "tensorrt-rtx") -> PlanRecord:
+    """Return the record of a plan of the probe."""
+    return PlanRecord(
+        backend=backend,
+        backend_version="1.0",
+        gpu="rtx2080",
+        bundle="probe",
+        bundle_sha256="ab" * 32,
+        frame_sizes=("16x16", "16x16", "64x64"),
+        inputs={"x": ((1, 32, 16, 16), (1, 32, 16, 16), (1, 32, 64, 64))},
+        onnx_sha256=source.sha256,
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        tf32=False,
+    )
 
 
 def read_inputs(source: GraphSource) -> list[str]:

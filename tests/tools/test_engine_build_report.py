@@ -8,9 +8,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from engine_build_report import main
-from engine_building import install_stand_in
-
-from nvc_export.plan_compiler import compile_plan
+from engine_building import compile_plan, install_stand_in
 
 
 def test_a_report_has_every_graph_and_target(

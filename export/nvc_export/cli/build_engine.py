@@ -55,7 +55,12 @@ def build_engine(
     ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, metavar="N", help="Processes; default: the usable CPUs."),
+        typer.Option(
+            "--jobs",
+            min=1,
+            metavar="N",
+            help="Processes; default: the usable CPUs, 1 for tensorrt.",
+        ),
     ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Compile all anew, and keep nothing for next time.")
@@ -90,7 +95,7 @@ def build_engine(
         ),
         backend=backend.value,
         decoder_only=decoder_only,
-        jobs=jobs or usable_threads(),
+        jobs=jobs or (1 if backend is Backend.TENSORRT else usable_threads()),
         cache=None if no_cache else PlanCache(cache_dir or default_cache_folder()),
         lint=not no_lint,
         overwrite=overwrite,

@@ -1,15 +1,15 @@
 """Entry point of ``nvc-export``: the list of subcommands.
 
-==== ==========================================
+==== ==========================================================================
 0    success
 1    failure: an output cannot be written
 2    usage: an option, argument or output name
 3    damaged input
-4    a plan and its record disagree
-5    the device asked for is not there, or a graph cannot be compiled
+4    a graph and its module, or a plan and its record, disagree
+5    no such device or compiler, a graph cannot be compiled, a plan is damaged
 130  interrupted
 143  terminated
-==== ==========================================
+==== ==========================================================================
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nvc_export.cli import (
 from nvc_runtime.cli.console import say
 from nvc_runtime.cli.launch import USAGE, launch, make_app, run_app
 
-EXTRA_MODULES: Final = ("onnx", "onnxscript", "polygraphy", "torch", "torch_pruning")
+EXTRA_MODULES: Final = ("onnx", "onnx_ir", "onnxscript", "polygraphy", "torch", "torch_pruning")
 """What the extra ``[export]`` installs and commands import when they start to work."""
 
 app = make_app(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,26 +33,27 @@ def profile(
     """Count parameters and multiply-accumulate operations, encoder and decoder apart."""
     from nvc_errors import UsageError
     from nvc_export.complexity import padded_pixels
+    from nvc_export.frame_sizes import frame_size_from_text
 
-    width, height = _parse_size(size)
+    frame = frame_size_from_text(size)
     if sum(source is not None for source in (preset, checkpoint, bundle)) != 1:
         raise UsageError("give one of --preset, --checkpoint and --bundle")
     name, alignment, costs = (
         _measure_model(preset, checkpoint) if bundle is None else _measure_bundle(bundle)
     )
-    pixels = padded_pixels(width, height, alignment)
+    pixels = padded_pixels(frame.width, frame.height, alignment)
     if json:
         print_json(
             {
                 "codec": name,
-                "width": width,
-                "height": height,
+                "width": frame.width,
+                "height": frame.height,
                 "padded_pixels": pixels,
                 "programs": [cost.to_json(pixels) for cost in costs],
             }
         )
         return
-    print(f"{name}, {width}x{height}, {pixels} pixels with padding")
+    print(f"{name}, {frame}, {pixels} pixels with padding")
     for cost in costs:
         _print(cost, pixels)
 
@@ -105,14 +105,3 @@ def _paper_figures(row: dict[str, float]) -> str:
     from nvc_export.complexity import PAPER_HEIGHT, PAPER_WIDTH
 
     return _figures(row | {"macs_per_pixel": row["macs"] / (PAPER_WIDTH * PAPER_HEIGHT)})
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    """Read WIDTHxHEIGHT, each 1 to 65535."""
-    from nvc_errors import UsageError
-
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not (1 <= width <= 65535 and 1 <= height <= 65535):
-        raise UsageError(f"--size is {text!r}, expected WIDTHxHEIGHT such as 1280x768")
-    return width, height

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,13 @@ def prune(
     _check_output(output, overwrite=overwrite)
     if min(multiple, batches, batch) < 1 or recover_steps < 0:
         raise UsageError("--multiple, --batches and --batch start at 1, --recover-steps at 0")
+    if not 0 <= distill < math.inf:
+        raise UsageError(f"--distill is {distill:g}, expected a number of 0 or more")
+    # Made here, so that what it refuses is refused before minutes of work.
+    stage = Stage(
+        "recovery", "joint", max(recover_steps, 1), batch, 3, crop, learning_rate,
+        rounding="hard", skip_level=9,
+    )  # fmt: skip
     codec = _codec(checkpoint, preset, seed)
     budgets = _budgets(intra, inter, paper=paper, full=figures_of(codec))
     clips = PackedClips(data)
@@ -95,10 +103,6 @@ def prune(
     reports = prune_codec(codec, budgets, multiple=multiple)
     _check_budgets(reports)
     if recover_steps:
-        stage = Stage(
-            "recovery", "joint", recover_steps, batch, 3, crop, learning_rate,
-            rounding="hard", skip_level=9,
-        )  # fmt: skip
         codec = recover(
             codec,
             clips,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +15,12 @@ CROP_MULTIPLE = 64
 """Crops are whole multiples of the codecs' alignment."""
 
 _COUNTS = ("steps", "batch", "frames", "crop")
+_ABOVE_ZERO = ("learning_rate", "clip_norm")
+_FROM_ZERO = (
+    *("final_learning_rate", "picture_rate", "warmup_steps", "intra_offset"),
+    *("later_weight", "intra_weight", "constraint_weight"),
+)
+_SHARES = ("photo_share", "ema")
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,19 @@ class Stage:
             raise UsageError(
                 f"stage {self.name!r}: unrolled is {self.unrolled!r}, expected 1 or more"
             )
+        for key in _ABOVE_ZERO:
+            self._check_number(key, "above 0", lambda value: value > 0)
+        for key in _FROM_ZERO:
+            if key != "intra_weight" or self.intra_weight is not None:
+                self._check_number(key, "of 0 or more", lambda value: value >= 0)
+        for key in _SHARES:
+            self._check_number(key, "from 0 to 1", lambda value: 0 <= value <= 1)
         if self.crop % CROP_MULTIPLE:
             raise UsageError(
                 f"stage {self.name!r}: crop is {self.crop}, expected a multiple of {CROP_MULTIPLE}"
             )
+
+    def _check_number(self, key: str, wanted: str, fits: Callable[[float], bool]) -> None:
+        value = getattr(self, key)
+        if not isinstance(value, int | float) or not math.isfinite(value) or not fits(value):
+            raise UsageError(f"stage {self.name!r}: {key} is {value!r}, expected a number {wanted}")
