@@ -53,5 +53,7 @@ def _work(task: Task) -> Done:
         os._exit(3)
     if task.ending == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if task.ending == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     return Done(task.number, os.getpid(), signal.SIGINT not in blocked)

@@ -86,7 +86,7 @@ class Decoder:
         ``yuv``: whether it is their ``yuv`` that will be asked for, which is faster then where the
         codec has planes like those of the video. The other is converted from it, rounded twice.
         ``decode``: decodes in place of this decoder's engine, as :mod:`nvc_runtime.groups` does in
-        several processes; it may read ahead, and what it has read is lost if the iteration is left.
+        several processes; it reads ahead, so there is no further iteration if this one is left.
         """
         if decode is not None and self._tap is not None:
             raise UsageError("a tap sees what this decoder's own engine computes, and no other")

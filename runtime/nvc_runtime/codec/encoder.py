@@ -143,7 +143,8 @@ class Encoder:
         """Encode ``frames`` (uint8 (H, W, 3) each) and write a whole stream to ``file``.
 
         Frames are taken one at a time; memory does not grow with their number. ``encode``: encodes
-        in place of this encoder's engine, as :mod:`nvc_runtime.groups` does in several processes.
+        in place of this encoder's engine, as :mod:`nvc_runtime.groups` does in several processes;
+        it takes whole groups of pictures ahead, so a frame's memory must not be used again.
 
         Raises :class:`VideoError` for a frame of another size, ``EngineError`` and ``OutputError``.
         """

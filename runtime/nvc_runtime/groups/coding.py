@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from nvc_engines import EngineSpec, open_engine
+from nvc_errors import BundleError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import (
     DecodedFrame,
@@ -40,7 +41,7 @@ def decoding_in_processes(decoder: Decoder, jobs: int) -> Iterator[DecodePackets
     worked out before it arrives. What opening and running engines raises comes out of the frames.
     """
     spec = spec_of_job(decoder.engine, jobs)
-    open_work = partial(_open_decoding, spec, decoder.bundle.path, decoder.header)
+    open_work = partial(_open_decoding, spec, _SameBundle.of(decoder.bundle), decoder.header)
     with GroupPool(jobs, open_work, _is_intra) as pool:
         yield partial(_timed, pool)
 
@@ -52,9 +53,28 @@ def encoding_in_processes(encoder: Encoder, info: VideoInfo, jobs: int) -> Itera
     The stream is that of one job, if the engine's results do not depend on its threads.
     """
     spec = spec_of_job(encoder.engine, jobs)
-    open_work = partial(_open_encoding, spec, encoder.bundle.path, encoder.settings, info)
+    bundle = _SameBundle.of(encoder.bundle)
+    open_work = partial(_open_encoding, spec, bundle, encoder.settings, info)
     with GroupPool(jobs, open_work, _starts_group) as pool:
         yield partial(_timed, pool)
+
+
+class _SameBundle(NamedTuple):
+    """Where a bundle lies, and that it is still the one that was opened."""
+
+    path: Path
+    digest: bytes
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> _SameBundle:
+        return cls(bundle.path, bundle.digest)
+
+    def open(self) -> Bundle:
+        """Open the bundle again; raise ``BundleError`` if it has been replaced."""
+        bundle = Bundle(self.path)
+        if bundle.digest != self.digest:
+            raise BundleError(f"{self.path}: has been replaced since it was opened; open it again")
+        return bundle
 
 
 def _timed(
@@ -75,11 +95,11 @@ def _starts_group(source: SourceFrame) -> bool:
 
 @contextmanager
 def _open_decoding(
-    spec: EngineSpec, bundle: Path, header: StreamHeader
+    spec: EngineSpec, bundle: _SameBundle, header: StreamHeader
 ) -> Iterator[Callable[[PacketTask], tuple[DecodedFrame, Elapsed]]]:
     with open_engine(spec) as engine:
         elapsed = Elapsed()
-        decoder = PacketDecoder(Bundle(bundle), engine, header, elapsed)
+        decoder = PacketDecoder(bundle.open(), engine, header, elapsed)
 
         def decode(task: PacketTask) -> tuple[DecodedFrame, Elapsed]:
             frame = decoder.decode(task)
@@ -90,11 +110,11 @@ def _open_decoding(
 
 @contextmanager
 def _open_encoding(
-    spec: EngineSpec, bundle: Path, settings: EncoderSettings, info: VideoInfo
+    spec: EngineSpec, bundle: _SameBundle, settings: EncoderSettings, info: VideoInfo
 ) -> Iterator[Callable[[SourceFrame], tuple[EncodedPacket, Elapsed]]]:
     with open_engine(spec) as engine:
         elapsed = Elapsed()
-        encoder = Encoder(Bundle(bundle), engine, settings).packet_encoder(info, elapsed)
+        encoder = Encoder(bundle.open(), engine, settings).packet_encoder(info, elapsed)
 
         def encode(source: SourceFrame) -> tuple[EncodedPacket, Elapsed]:
             encoded = encoder.encode(source)

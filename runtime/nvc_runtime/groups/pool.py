@@ -15,12 +15,11 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
@@ -36,24 +35,37 @@ GRACE_S: Final = 5.0
 """How long a process that has closed its connection may take to end."""
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
+_HINTS: Final = {
+    -9: ": out of memory? Use a smaller --jobs",
+    1: ': see what it has printed; a script that uses several jobs needs if __name__ == "__main__"',
+}
+"""What to do about a process, by its exit code."""
 
 
-@dataclass
 class _Group(Generic[Item, Result]):
-    """Items that one process works on, and what comes of them.
+    """Items that one process works on, and what comes of them."""
 
-    ``error``: what ``items`` ended with. ``outcomes``: (True, result) for each item, then (False,
-    error) with what the work ended with, or None.
-    """
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        """Those still to be worked on: a result takes an item's place in memory."""
+        self.error: Exception | None = None
+        """What the items ended with."""
+        self._outcomes: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
-    items: list[Item] = field(default_factory=list)
-    error: BaseException | None = None
-    outcomes: SimpleQueue[tuple[bool, Any]] = field(default_factory=SimpleQueue)
+    def work(self, process: _Process[Item, Result]) -> None:
+        """Have a process work on the items."""
+        error = self.error
+        try:
+            while self.items:
+                self._outcomes.put((True, process.work(self.items.popleft())))
+        except Exception as failure:
+            error = failure
+        self._outcomes.put((False, error))
 
     def results(self) -> Iterator[Result]:
         """Yield the results as they come; raise what the work ended with."""
         while True:
-            is_result, value = self.outcomes.get()
+            is_result, value = self._outcomes.get()
             if is_result:
                 yield value
             elif value is None:
@@ -85,23 +97,20 @@ class _Process(Generic[Item, Result]):
         result: Result = value
         return result
 
-    def end(self) -> None:
-        """End the process, whatever it does."""
-        self._process.terminate()
+    def kill(self) -> None:
+        """End the process, whatever it does: it holds nothing that is not ours to lose."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let go of the process once it has ended and nobody waits for it."""
         self._process.join()
         self._connection.close()
 
     def _sudden_end(self) -> EngineError:
         self._process.join(GRACE_S)
         code = self._process.exitcode
-        hint = (
-            ": out of memory? Use a smaller --jobs"
-            if code == -getattr(signal, "SIGKILL", 9)
-            else ""
-        )
-        return EngineError(
-            f"a process that coded frames ended without a word (exit code {code}){hint}"
-        )
+        hint = "" if code is None else _HINTS.get(code, "")
+        return EngineError(f"a process that coded frames ended (exit code {code}){hint}")
 
 
 class GroupPool(Generic[Item, Result]):
@@ -119,13 +128,26 @@ class GroupPool(Generic[Item, Result]):
         """
         self._jobs, self._open_work, self._starts_group = jobs, open_work, starts_group
         self._processes: list[_Process[Item, Result]] = []
-        self._idle: SimpleQueue[_Process[Item, Result]] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(jobs, "group")
+        self._threads: list[Thread] = []
+        self._waiting: SimpleQueue[_Group[Item, Result] | None] = SimpleQueue()
 
     def __enter__(self) -> Self:
-        for _ in range(self._jobs):
-            self._processes.append(_Process(self._open_work))
-            self._idle.put(self._processes[-1])
+        """Start the processes; raise ``EngineError`` if the system refuses."""
+        try:
+            for _ in range(self._jobs):
+                process = _Process(self._open_work)
+                self._processes.append(process)
+                # A daemon: an interrupted program must not wait for the end of a group.
+                thread = Thread(target=self._serve, args=(process,), name="group", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException as error:
+            self._close()
+            if isinstance(error, OSError):
+                raise EngineError(
+                    f"cannot start {self._jobs} processes: {error.strerror}; use a smaller --jobs"
+                ) from error
+            raise
         return self
 
     def __exit__(
@@ -135,27 +157,29 @@ class GroupPool(Generic[Item, Result]):
         trace: TracebackType | None,
     ) -> None:
         """End all processes, whatever they do."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for process in self._processes:
-            process.end()
-        self._threads.shutdown()
+        self._close()
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield the result of each item, in order.
 
-        Up to one group more than there are processes is read ahead. What ``items`` or the work
-        raises is raised here once all results before it have been taken. After an error of the work
-        its process is gone, and so is the use of this pool.
+        Up to one group more than there are processes is read ahead, and lost if the iteration is
+        left. What ``items`` or the work raises is raised here once all results before it have been
+        taken. After an error of the work its process is gone, and so is the use of this pool.
         """
         groups = self._groups(items)
         running: deque[_Group[Item, Result]] = deque()
-        while True:
-            while len(running) <= self._jobs and (group := next(groups, None)) is not None:
-                running.append(group)
-                self._threads.submit(self._work, group)
-            if not running:
-                return
-            yield from running.popleft().results()
+        try:
+            while True:
+                while len(running) <= self._jobs and (group := next(groups, None)) is not None:
+                    running.append(group)
+                    self._waiting.put(group)
+                if not running:
+                    return
+                yield from running[0].results()
+                running.popleft()
+        finally:
+            for group in running:
+                group.items.clear()
 
     def _groups(self, items: Iterable[Item]) -> Iterator[_Group[Item, Result]]:
         group: _Group[Item, Result] = _Group()
@@ -170,16 +194,30 @@ class GroupPool(Generic[Item, Result]):
         if group.items or group.error is not None:
             yield group
 
-    def _work(self, group: _Group[Item, Result]) -> None:
-        """Have a process work on a group; runs on a thread of its own."""
-        process, error = self._idle.get(), group.error
-        try:
-            for item in group.items:
-                group.outcomes.put((True, process.work(item)))
-        except Exception as failure:
-            error = failure
-        self._idle.put(process)
-        group.outcomes.put((False, error))
+    def _serve(self, process: _Process[Item, Result]) -> None:
+        """Have a process work on one group after the other; runs on a thread of its own."""
+        while _work_on(self._waiting.get(), process):
+            pass
+
+    def _close(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        for process in self._processes:
+            process.close()
+        self._processes.clear()
+        self._threads.clear()
+
+
+def _work_on(group: _Group[Item, Result] | None, process: _Process[Item, Result]) -> bool:
+    """Work on a group if there is one; a function of its own, so that none lives on after it."""
+    if group is None:
+        return False
+    group.work(process)
+    return True
 
 
 @contextmanager

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from block_codec import moving_frames, video_info
+from block_codec import block_files, moving_frames, video_info, write_archive
 from coding import Encoded, decode, encode
 
 from nvc_engines import Engine, EngineInfo, parse_engine_spec
-from nvc_errors import CalibrationError, TruncatedStreamError, UsageError
+from nvc_errors import BundleError, CalibrationError, TruncatedStreamError, UsageError
 from nvc_runtime import Bundle, DecodedFrame, Decoder, Encoder, EncoderSettings
 from nvc_runtime.files import decode_file, encode_file
 from nvc_runtime.groups import (
@@ -136,6 +137,23 @@ def test_a_frame_that_proves_wrong_stops_everything_after_it(
         messages.append(str(error.value))
     assert messages[0] == messages[1]
     assert "frame 4" in messages[0]
+
+
+def test_a_bundle_that_has_been_replaced_is_refused(
+    block_bundle: Bundle, reference_engine: Engine, encoded: Encoded, tmp_path: Path
+) -> None:
+    path = tmp_path / "block.nvcb"
+    path.write_bytes(block_bundle.path.read_bytes())
+    decoder = Decoder(io.BytesIO(encoded.data), reference_engine, bundle=Bundle(path))
+    files = block_files()
+    manifest = json.loads(files["manifest.json"])
+    manifest["name"] = "another"
+    write_archive(path, files | {"manifest.json": json.dumps(manifest).encode()})
+    with (
+        decoding_in_processes(decoder, 2) as workers,
+        pytest.raises(BundleError, match="has been replaced"),
+    ):
+        next(decoder.frames(decode=workers))
 
 
 def test_files_are_the_same(block_bundle: Bundle, reference_engine: Engine, tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pool_work import Done, Task, open_nothing, open_work
 
 from nvc_errors import EngineError, EngineUnavailableError, StreamError, VideoError
 from nvc_runtime.groups import GroupPool
+from nvc_runtime.groups import pool as pool_module
 
 
 @pytest.fixture(autouse=True)
-def _no_process_is_left() -> Iterator[None]:
+def _nothing_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
     assert multiprocessing.active_children() == []
+    assert set(threading.enumerate()) <= before
 
 
 def tasks(*sizes: int, delay_s: float = 0.0) -> list[Task]:
@@ -127,6 +133,27 @@ def test_closing_does_not_wait_for_work() -> None:
     with pool() as mapped:
         results = mapped([Task(0, starts=True), Task(1, delay_s=600.0)])
         assert next(results).number == 0
+
+
+def test_a_process_that_ignores_termination_ends_all_the_same() -> None:
+    with pool(1) as mapped:
+        assert next(mapped([Task(0, starts=True, ending="ignore")])).number == 0
+
+
+def test_processes_that_cannot_be_started_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    class Refusing(pool_module._Process[Task, Done]):
+        def __init__(self, *arguments: Any) -> None:
+            if started:
+                raise OSError(errno.EAGAIN, "no more processes")
+            started.append(self)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(pool_module, "_Process", Refusing)
+    with pytest.raises(EngineError, match=r"cannot start 2 processes: no more processes"), pool():
+        pass
+    assert started
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
