@@ -29,7 +29,7 @@ def useful_jobs(engine: Engine, keyint: int, info: VideoInfo) -> int:
     spec, frames = engine.info.spec, info.frame_count
     if (spec.backend, spec.device) != ("ort", "cpu") or "threads" in spec.options:
         return 1
-    if not keyint or frames is None:
+    if not keyint or not frames:
         return 1
     pixels = info.width * info.height
     groups, group_bytes = -(-frames // keyint), 3 * pixels * min(keyint, frames)

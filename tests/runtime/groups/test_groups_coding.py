@@ -209,6 +209,7 @@ SMALL = replace(LARGE, width=100, height=100, frame_count=2 * MIN_PIXELS // 10_0
         ("ort:cpu", 4, 64, HUGE, 1),
         ("ort:cpu", 4, 8, HUGE, 3),
         ("ort:cpu", 2, 32, replace(LARGE, frame_count=None), 1),
+        ("ort:cpu", 2, 32, replace(LARGE, frame_count=0), 1),
         ("ort:cpu", 2, 32, replace(LARGE, frame_count=32), 1),
         ("ort:cpu", 4, 32, replace(LARGE, frame_count=65), 3),
         ("ort:cpu", 2, 1, SMALL, 2),
