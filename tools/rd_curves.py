@@ -33,7 +33,7 @@ from rate_distortion import (
     neural_point,
 )
 from rate_distortion.curves import METRICS, point_from_json
-from report_files import beside, clips_parser, numbers_from_text, percent, run_tool, write_report
+from report_files import add_numbers, beside, clips_parser, percent, run_tool, write_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -64,18 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
     add("--keyint", type=int, default=32, help="default: %(default)s")
-    add(
-        "--qualities",
-        type=numbers_from_text,
-        default=[0, 16, 32, 48, 63],
-        help="default: 0,16,32,48,63",
-    )
-    add(
-        "--crf",
-        type=numbers_from_text,
-        default=list(range(15, 44, 4)),
-        help="default: 15,19,...,43",
-    )
+    add_numbers(parser, "--qualities", [0, 16, 32, 48, 63])
+    add_numbers(parser, "--crf", list(range(15, 44, 4)))
     add("--ms-ssim", action="store_true", help="measure MS-SSIM, too (slow)")
     add("--cache", type=Path, help="folder that keeps the points of x264 and x265")
     add("--known", type=Path, action="append", default=[], help="earlier report, may be repeated")

@@ -99,6 +99,14 @@ def numbers_from_text(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def add_numbers(parser: argparse.ArgumentParser, name: str, default: Sequence[int]) -> None:
+    """Add an option that takes whole numbers, separated by commas."""
+    shown = ",".join(map(str, default))
+    parser.add_argument(
+        name, type=numbers_from_text, default=list(default), help=f"default: {shown}"
+    )
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """Show a change in per cent with its sign; a dash where there is none."""
     return "-" if value is None else f"{value:+.{digits}f} %"

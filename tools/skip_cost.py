@@ -23,7 +23,7 @@ import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
 from rate_distortion import Curve, Point, delta_rate, neural_point
-from report_files import clips_parser, numbers_from_text, percent, run_report
+from report_files import add_numbers, clips_parser, percent, run_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
@@ -48,18 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", help="name or path; default: the shipped one")
     add("--engine", default="ort:cpu", help="default: %(default)s")
     add("--frames", type=int, default=32, help="of every clip, one GOP; default: %(default)s")
-    add(
-        "--qualities",
-        type=numbers_from_text,
-        default=[0, 16, 32, 48, 63],
-        help="default: 0,16,32,48,63",
-    )
-    add(
-        "--levels",
-        type=numbers_from_text,
-        default=[6, 8, 9, 10, 11, 12, 14],
-        help="default: 6,8,...,14",
-    )
+    add_numbers(parser, "--qualities", [0, 16, 32, 48, 63])
+    add_numbers(parser, "--levels", [6, 8, 9, 10, 11, 12, 14])
     return parser
 
 

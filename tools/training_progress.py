@@ -27,7 +27,7 @@ import torch
 from machine import machine_facts
 from model_coding import CodedClip, bd_rate, code_clip, mean_points, read_clip
 from rate_distortion import REFERENCE_CODECS, Curve, cached_curve, draw_progress
-from report_files import beside, numbers_from_text, percent, run_tool, write_report
+from report_files import add_numbers, beside, percent, run_tool, write_report
 from torch import Tensor
 
 from nvc_errors import UsageError
@@ -62,18 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-i", "--clip", type=Path, action="append", required=True, help="may be repeated")
     add("-o", "--output", type=Path, required=True, help="without suffix")
     add("--frames", type=int, default=32, help="of every clip, one GOP; default: %(default)s")
-    add(
-        "--qualities",
-        type=numbers_from_text,
-        default=[0, 16, 32, 48, 63],
-        help="default: 0,16,32,48,63",
-    )
-    add(
-        "--crf",
-        type=numbers_from_text,
-        default=list(range(15, 44, 4)),
-        help="default: 15,19,...,43",
-    )
+    add_numbers(parser, "--qualities", [0, 16, 32, 48, 63])
+    add_numbers(parser, "--crf", list(range(15, 44, 4)))
     add("--cache", type=Path, help="folder that keeps points")
     add("--threads", type=int, default=1, help="default: %(default)s")
     return parser

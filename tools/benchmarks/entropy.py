@@ -88,17 +88,12 @@ class _LevelsTap:
     def index(self, frame_number: int, tensor: str, index: NDArray[np.float32]) -> None:
         """Keep the levels of one step."""
         del tensor
-        found, header, manifest = self.found[frame_number], self.header, self._bundle.manifest
+        found, manifest = self.found[frame_number], self._bundle.manifest
         if not found or self._decoder is None:
             packet = self.packets[frame_number]
             intra = packet.kind is FrameKind.INTRA
             program = manifest.intra if intra else manifest.inter
-            rules = CodingRules(
-                manifest.scale_levels.count,
-                header.skip_level,
-                header.epsilon,
-                header.position_coder,
-            )
+            rules = CodingRules.of_stream(self._bundle, self.header)
             elements = manifest.scale_elements(program, self.padded)
             self._decoder = rules.level_decoder(packet.calibration, elements)
         found.append(self._decoder.decode(index))

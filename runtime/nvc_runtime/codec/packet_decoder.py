@@ -159,9 +159,7 @@ class PacketDecoder:
             chroma=header.chroma,
         )
         manifest = bundle.manifest
-        self._rules = CodingRules(
-            manifest.scale_levels.count, header.skip_level, header.epsilon, header.position_coder
-        )
+        self._rules = CodingRules.of_stream(bundle, header)
         self._elapsed = elapsed
         self._interpreter = Interpreter(
             bundle, engine, manifest.padded(header.height, header.width), elapsed

@@ -95,9 +95,7 @@ class PacketEncoder:
         manifest = bundle.manifest
         self.header, self._manifest, self._elapsed = header, manifest, elapsed
         self._intra_quality = intra_quality
-        self._rules = CodingRules(
-            manifest.scale_levels.count, header.skip_level, header.epsilon, header.position_coder
-        )
+        self._rules = CodingRules.of_stream(bundle, header)
         self._interpreter = Interpreter(
             bundle, engine, manifest.padded(header.height, header.width), elapsed
         )

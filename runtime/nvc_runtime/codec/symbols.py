@@ -25,7 +25,7 @@ from nvc_runtime.entropy import (
     StreamTables,
     Tables,
 )
-from nvc_runtime.stream import FrameKind, FramePacket
+from nvc_runtime.stream import FrameKind, FramePacket, StreamHeader
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class CodingRules:
     skip_level: int
     epsilon: float
     coder: PositionCoder
+
+    @classmethod
+    def of_stream(cls, bundle: Bundle, header: StreamHeader) -> CodingRules:
+        """Return the rules of a stream with this header, coded with this bundle."""
+        levels = bundle.manifest.scale_levels.count
+        return cls(levels, header.skip_level, header.epsilon, header.position_coder)
 
     def level_encoder(self) -> LevelEncoder:
         """Return what resolves the levels of one frame on the encoder's side."""
