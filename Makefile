@@ -50,5 +50,5 @@ $(TEST_STAMP): pyproject.toml constraints.txt
 	@echo "making $(TEST): everything the tests use, PyTorch and OpenVINO included (some minutes)"
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install --quiet --constraint constraints.txt \
-		--editable ".[dev,export,openvino,torch]"
+		--editable ".[bench,dev,export,openvino,torch]"
 	@touch $@
