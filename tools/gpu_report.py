@@ -6,7 +6,8 @@
 
 ``prepare`` needs the clip and no GPU; ``run`` needs the GPU and neither clip nor video library.
 ``run`` decodes the golden streams, compares all scale indices with those of a CPU engine, counts
-frames that come out wrong with and without calibration, and times decoding by activity and graph.
+frames that come out wrong with and without calibration, and times decoding by activity and graph,
+and with --jobs of files, with so many groups of pictures side by side.
 OUTPUT.json and OUTPUT.md are written anew after every measurement. An item that fails or hangs is
 reported and costs no other; what does not fit the budget is listed as skipped.
 
@@ -38,7 +39,7 @@ from gpu_reports.engines import TF32
 from gpu_reports.worker import Work
 from machine import machine_facts
 from platform_trials.golden import load_vectors
-from report_files import beside, run_tool, write_whole
+from report_files import add_numbers, beside, run_tool, write_whole
 
 from nvc_engines import open_engine
 from nvc_errors import UsageError
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--plans", type=Path, help="folder of engines directories")
     run.add_argument("--drift", default="*", help="streams for drift, by commas; default: all")
     run.add_argument("--speed", default="*", help="streams for speed, by commas; default: all")
+    run.add_argument("--groups", default="", help="streams for --jobs, by commas; default: none")
+    add_numbers(run, "--jobs", [1, 2, 4])
     run.add_argument("--speed-engines", help="default: all of --engines but those with TF32")
     run.add_argument("--reference", default="ort:cpu", help="default: %(default)s")
     run.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
@@ -158,11 +161,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _items(options: argparse.Namespace, engines: list[str]) -> list[dict[str, str]]:
-    """Return golden streams first, then drift, then speed, stream by stream."""
+    """Return golden streams first, then drift, then speed and groups, stream by stream."""
     known = [p.name for p in load_prepared(options.streams)]
     drift = known if options.drift == "*" else [n for n in options.drift.split(",") if n]
     speed = known if options.speed == "*" else [n for n in options.speed.split(",") if n]
-    for name in {*drift, *speed} - set(known):
+    groups = [n for n in options.groups.split(",") if n]
+    for name in {*drift, *speed, *groups} - set(known):
         raise UsageError(f"{options.streams} holds no stream {name!r}; it holds {known}")
     for folder in options.vectors:
         load_vectors(folder)
@@ -177,8 +181,14 @@ def _items(options: argparse.Namespace, engines: list[str]) -> list[dict[str, st
     timed = [engine for engine in engines if not engine.endswith(TF32)]
     if options.speed_engines:
         timed = split_engine_names(options.speed_engines)
-    return items + [
+    items += [
         {"kind": "speed", "engine": engine, "what": name} for name in speed for engine in timed
+    ]
+    return items + [
+        {"kind": "groups", "engine": engine, "what": name, "jobs": str(jobs)}
+        for name in groups
+        for engine in timed
+        for jobs in options.jobs
     ]
 
 

@@ -16,6 +16,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -104,6 +105,8 @@ class Engine(ABC):
     """A backend opened on a device. Close it, or use it as a context manager."""
 
     info: EngineInfo
+    engines_dir: Path | None = None
+    """Where compiled plans come from; None where an engine compiles ONNX itself."""
 
     @abstractmethod
     def load(self, source: GraphSource, shapes: Mapping[str, Shape]) -> Graph:

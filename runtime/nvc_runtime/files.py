@@ -72,7 +72,7 @@ def encode_file(
 
     """
     if jobs is not None:
-        check_jobs(jobs, encoder.engine.info.spec)
+        check_jobs(jobs)
     check_stream_output(source, destination, overwrite=overwrite)
     if source == PIPE:
         check_standard_input()
@@ -136,7 +136,7 @@ def decode_file(
 
     """
     if jobs is not None:
-        check_jobs(jobs, engine.info.spec)
+        check_jobs(jobs)
     check_video_output(source, destination, overwrite=overwrite)
     observer = observer or Observer()
     with open_stream(source) as file:

@@ -82,6 +82,19 @@ def test_report(streams: Path, tmp_path: Path) -> None:
     assert "Not measured" not in text
 
 
+def test_groups_side_by_side(streams: Path, tmp_path: Path) -> None:
+    given = ["--engines", "ort:cpu,threads=1", "--drift", "", "--speed", ""]
+    code, data, text = _run(streams, tmp_path / "gpu", *given, "--groups", "waves", "--jobs", "1,2")
+    assert code == 0
+    assert [item["jobs"] for item in data["items"]] == ["1", "2"]
+    for item in data["items"]:
+        assert item["good"]
+        assert item["frames"] == FRAMES
+        assert item["running_fps"]["median"] > 0
+        assert item["first_frame_s"]["median"] < FRAMES / item["fps"]["median"]
+    assert "## Groups of pictures side by side" in text
+
+
 def test_one_engine_that_fails_costs_no_other(streams: Path, tmp_path: Path) -> None:
     given = ["--engines", "ort:cpu@nowhere,ort:cpu,threads=1", "--speed", ""]
     code, data, text = _run(streams, tmp_path / "gpu", *given)

@@ -25,8 +25,8 @@ START_S = 90.0
 class Plan:
     """What to measure, in the order of importance, and in how much time.
 
-    ``items``: dicts of ``kind`` (golden, drift or speed), ``engine``, ``what`` (a folder of golden
-    streams, or the name of a prepared stream).
+    ``items``: dicts of ``kind`` (golden, drift, speed or groups), ``engine``, ``what`` (a folder of
+    golden streams, or the name of a prepared stream), and for groups ``jobs``.
     """
 
     items: list[dict[str, str]]

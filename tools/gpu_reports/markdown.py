@@ -51,6 +51,13 @@ def markdown_from_record(record: Mapping[str, Any]) -> str:
             "| stream | engine | total | frames/s | transform | entropy | calibration | stream io "
             "| first start, s | second start, s | caches read |",
         ),
+        (
+            "groups",
+            "Groups of pictures side by side, file to nothing",
+            _groups_row,
+            "| stream | engine | jobs | frames | frames/s with starting | frames/s after the first "
+            "group | first frame, s |",
+        ),
     ]
     for kind, title, row, head in sections:
         chosen = [item for item in items if item["kind"] == kind]
@@ -139,6 +146,21 @@ def _speed_row(item: Item) -> str:
         *map(_number, medians[1:]),
         *starts,
         read,
+    )
+
+
+def _groups_row(item: Item) -> str:
+    if "fps" not in item:
+        return _row(_what(item), item["engine"], item["jobs"], item["state"], *[None] * 3)
+    running = item["running_fps"]
+    return _row(
+        _what(item),
+        item["engine"],
+        item["jobs"],
+        item["frames"],
+        _number(item["fps"]["median"], ".1f"),
+        _number(running["median"] if running else None, ".1f"),
+        _number(item["first_frame_s"]["median"], ".2f"),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from platform_trials.golden import load_vectors
 
 from gpu_reports.engines import device_facts, open_reported
+from gpu_reports.groups import measure_groups
 from gpu_reports.items import Reference, measure_drift, measure_golden, measure_speed
 from gpu_reports.prepared import Prepared, load_prepared
 from nvc_engines import Engine
@@ -63,6 +64,10 @@ class Worker:
                 answer(found)
                 drift = measure_drift(prepared, folder, bundle, engine, self._reference)
             return found | drift
+        if kind == "groups":
+            jobs, repeats = int(item["jobs"]), self._work.repeats
+            with self._open(name, bundle.name) as engine:
+                return measure_groups(prepared, folder, bundle, engine, jobs, repeats)
         return measure_speed(
             prepared,
             folder,

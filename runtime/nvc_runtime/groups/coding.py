@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from nvc_engines import EngineSpec, open_engine
 from nvc_errors import BundleError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import (
@@ -24,7 +23,7 @@ from nvc_runtime.codec import (
 )
 from nvc_runtime.codec.decoder import DecodePackets
 from nvc_runtime.codec.encoder import EncodeFrames
-from nvc_runtime.groups.jobs import spec_of_job
+from nvc_runtime.groups.jobs import EngineOfJob
 from nvc_runtime.groups.pool import GroupPool
 from nvc_runtime.stream import FrameKind, StreamHeader
 from nvc_runtime.video import VideoInfo
@@ -40,8 +39,8 @@ def decoding_in_processes(decoder: Decoder, jobs: int) -> Iterator[DecodePackets
     A decoder may start at any intra frame, so here each begins a group. A frame's samples are
     worked out before it arrives. What opening and running engines raises comes out of the frames.
     """
-    spec = spec_of_job(decoder.engine, jobs)
-    open_work = partial(_open_decoding, spec, _SameBundle.of(decoder.bundle), decoder.header)
+    engine = EngineOfJob.like(decoder.engine, jobs)
+    open_work = partial(_open_decoding, engine, _SameBundle.of(decoder.bundle), decoder.header)
     with GroupPool(jobs, open_work, _is_intra) as pool:
         yield partial(_timed, pool)
 
@@ -52,9 +51,9 @@ def encoding_in_processes(encoder: Encoder, info: VideoInfo, jobs: int) -> Itera
 
     The stream is that of one job, if the engine's results do not depend on its threads.
     """
-    spec = spec_of_job(encoder.engine, jobs)
+    engine = EngineOfJob.like(encoder.engine, jobs)
     bundle = _SameBundle.of(encoder.bundle)
-    open_work = partial(_open_encoding, spec, bundle, encoder.settings, info)
+    open_work = partial(_open_encoding, engine, bundle, encoder.settings, info)
     with GroupPool(jobs, open_work, _starts_group) as pool:
         yield partial(_timed, pool)
 
@@ -95,9 +94,9 @@ def _starts_group(source: SourceFrame) -> bool:
 
 @contextmanager
 def _open_decoding(
-    spec: EngineSpec, bundle: _SameBundle, header: StreamHeader
+    engine_of_job: EngineOfJob, bundle: _SameBundle, header: StreamHeader
 ) -> Iterator[Callable[[PacketTask], tuple[DecodedFrame, Elapsed]]]:
-    with open_engine(spec) as engine:
+    with engine_of_job.open() as engine:
         elapsed = Elapsed()
         decoder = PacketDecoder(bundle.open(), engine, header, elapsed)
 
@@ -110,9 +109,9 @@ def _open_decoding(
 
 @contextmanager
 def _open_encoding(
-    spec: EngineSpec, bundle: _SameBundle, settings: EncoderSettings, info: VideoInfo
+    engine_of_job: EngineOfJob, bundle: _SameBundle, settings: EncoderSettings, info: VideoInfo
 ) -> Iterator[Callable[[SourceFrame], tuple[EncodedPacket, Elapsed]]]:
-    with open_engine(spec) as engine:
+    with engine_of_job.open() as engine:
         elapsed = Elapsed()
         encoder = Encoder(bundle.open(), engine, settings).packet_encoder(info, elapsed)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from nvc_engines import Engine, EngineSpec
+from nvc_engines import Engine, EngineSpec, open_engine
 from nvc_errors import UsageError
 from nvc_runtime.video import VideoInfo
 
@@ -47,22 +48,30 @@ def jobs_for(wanted: int | None, engine: Engine, keyint: int, info: VideoInfo) -
     return wanted if keyint else 1
 
 
-def check_jobs(jobs: int, spec: EngineSpec) -> None:
-    """Raise ``UsageError`` if an engine cannot be used by so many processes."""
+def check_jobs(jobs: int) -> None:
+    """Raise ``UsageError`` if this is no number of jobs."""
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}, expected at least 1")
-    if jobs > 1 and spec.device != "cpu":
-        raise UsageError(
-            f"engine {spec} codes one group of pictures at a time: --jobs must be 1; several jobs "
-            "need an engine on the CPU"
-        )
 
 
-def spec_of_job(engine: Engine, jobs: int) -> EngineSpec:
-    """Return the engine that each of so many processes opens: one with its share of the threads.
+class EngineOfJob(NamedTuple):
+    """What a process opens to have an engine of its own."""
 
-    A number of threads that the engine's name gives is kept.
-    """
-    spec = engine.info.spec
-    share = {"threads": str(max(1, engine.info.threads // jobs))}
-    return EngineSpec(spec.backend, spec.device, share | dict(spec.options))
+    spec: EngineSpec
+    engines_dir: Path | None
+
+    @classmethod
+    def like(cls, engine: Engine, jobs: int) -> EngineOfJob:
+        """Return one of so many like this engine: on a CPU, with its share of the threads.
+
+        A number of threads that the engine's name gives is kept. A GPU serves all processes.
+        """
+        spec = engine.info.spec
+        if spec.device == "cpu":
+            share = {"threads": str(max(1, engine.info.threads // jobs))}
+            spec = EngineSpec(spec.backend, spec.device, share | dict(spec.options))
+        return cls(spec, engine.engines_dir)
+
+    def open(self) -> Engine:
+        """Open the engine; see :func:`nvc_engines.open_engine`."""
+        return open_engine(self.spec, engines_dir=self.engines_dir)

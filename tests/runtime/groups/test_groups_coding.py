@@ -23,7 +23,7 @@ from nvc_runtime.groups import (
     encoding_in_processes,
     useful_jobs,
 )
-from nvc_runtime.groups.jobs import MAX_JOBS, MIN_PIXELS, jobs_for, spec_of_job
+from nvc_runtime.groups.jobs import MAX_JOBS, MIN_PIXELS, EngineOfJob, jobs_for
 from nvc_runtime.stream import ExactMode, FrameKind, FramePacket, StreamReader, StreamWriter
 from nvc_runtime.video import Frame, VideoInfo, open_writer
 
@@ -184,10 +184,11 @@ def _changed(data: bytes, change: Callable[[FramePacket], FramePacket]) -> bytes
 
 
 class _NamedEngine:
-    """An engine that has nothing but a name and threads."""
+    """An engine that has nothing but a name, threads and plans."""
 
-    def __init__(self, spec: str, threads: int) -> None:
+    def __init__(self, spec: str, threads: int, engines_dir: Path | None = None) -> None:
         self.info = EngineInfo(parse_engine_spec(spec), "", "", threads=threads)
+        self.engines_dir = engines_dir
 
 
 LARGE = replace(video_info(1280, 720), frame_count=1000)
@@ -230,10 +231,26 @@ def test_as_many_jobs_as_pay_off(
         ("ort:cpu", 8, 4, "ort:cpu,threads=2"),
         ("ort:cpu,opt=basic", 2, 4, "ort:cpu,opt=basic,threads=1"),
         ("ort:cpu,threads=3", 3, 2, "ort:cpu,threads=3"),
+        ("torch:cuda,cuda_graphs=0", 0, 2, "torch:cuda,cuda_graphs=0"),
+        ("tensorrt-rtx:rtx4090", 0, 2, "tensorrt-rtx:rtx4090"),
     ],
 )
-def test_jobs_share_the_threads(spec: str, threads: int, jobs: int, expected: str) -> None:
-    assert str(spec_of_job(_NamedEngine(spec, threads), jobs)) == expected  # type: ignore[arg-type]
+def test_jobs_share_the_threads_of_a_cpu_and_all_of_a_gpu(
+    spec: str, threads: int, jobs: int, expected: str
+) -> None:
+    engine = _NamedEngine(spec, threads)
+    assert str(EngineOfJob.like(engine, jobs).spec) == expected  # type: ignore[arg-type]
+
+
+def test_a_job_finds_the_plans_of_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, Path | None]] = []
+    monkeypatch.setattr(
+        "nvc_runtime.groups.jobs.open_engine",
+        lambda spec, *, engines_dir: opened.append((str(spec), engines_dir)),
+    )
+    engine = _NamedEngine("tensorrt-rtx:rtx4090", 0, Path("plans"))
+    EngineOfJob.like(engine, 2).open()  # type: ignore[arg-type]
+    assert opened == [("tensorrt-rtx:rtx4090", Path("plans"))]
 
 
 def test_jobs_that_are_wanted_are_had_where_groups_have_a_limit() -> None:
@@ -259,9 +276,6 @@ def test_a_tap_and_processes_do_not_go_together(
 
 
 def test_what_is_no_number_of_jobs_is_refused() -> None:
-    check_jobs(9, parse_engine_spec("torch:cpu"))
-    check_jobs(1, parse_engine_spec("torch:cuda"))
+    check_jobs(9)
     with pytest.raises(UsageError, match="at least 1"):
-        check_jobs(0, parse_engine_spec("ort:cpu"))
-    with pytest.raises(UsageError, match=r"torch:cuda .*--jobs must be 1"):
-        check_jobs(2, parse_engine_spec("torch:cuda"))
+        check_jobs(0)
