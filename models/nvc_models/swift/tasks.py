@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nvc_models.rate import MAX_QUALITY, lagrangian
+from nvc_models.rate import lagrangian
 from nvc_models.swift.codec import Swift
 from nvc_models.swift.initialize import initialize_inter, initialize_intra
 from nvc_models.training.constraint import constraint_loss
 from nvc_models.training.losses import (
     StepResult,
     as_float,
+    better_quality,
     bits_per_pixel,
     mean_squared_error,
     psnr_db,
@@ -42,8 +43,7 @@ def _sequence_step(model: Swift, frames: Tensor, stage: Stage) -> StepResult:
     joint = stage.task in ("joint", "calibrate")
     quality = random_quality(frames.shape[0], frames.device)
     weight = lagrangian(quality)
-    better = stage.intra_offset * torch.rand(frames.shape[0]).to(frames.device)
-    intra_quality = (quality + better).clamp(max=MAX_QUALITY)
+    intra_quality = better_quality(quality, stage.intra_offset)
     options = {"rounding": stage.rounding, "skip_level": stage.skip_level}
     with torch.set_grad_enabled(joint):
         model.intra.train(joint)

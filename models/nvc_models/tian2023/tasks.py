@@ -17,6 +17,7 @@ from nvc_models.training.constraint import constraint_loss
 from nvc_models.training.losses import (
     StepResult,
     as_float,
+    better_quality,
     bits_per_pixel,
     mean_squared_error,
     psnr_db,
@@ -76,14 +77,18 @@ def _motion_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
 
 
 def _sequence_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
-    """Code a GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model."""
+    """Code a GOP of one intra and T - 1 inter frames; ``joint`` also trains the intra model.
+
+    Intra frames are coded up to ``stage.intra_offset`` qualities better than the others.
+    """
     joint = stage.task in ("joint", "calibrate")
     quality = random_quality(frames.shape[0], frames.device)
     weight = lagrangian(quality)
+    intra_quality = better_quality(quality, stage.intra_offset)
     with torch.set_grad_enabled(joint):
         model.intra.train(joint)
         intra = model.intra(
-            frames[:, 0], quality, rounding=stage.rounding, skip_level=stage.skip_level
+            frames[:, 0], intra_quality, rounding=stage.rounding, skip_level=stage.skip_level
         )
     start = intra.frame.clamp(0.0, 1.0)
     reference = model.inter.reference_from_intra(start)
@@ -117,7 +122,7 @@ def _sequence_step(model: Tian2023, frames: Tensor, stage: Stage) -> StepResult:
             bits_per_pixel(intra.latent, frames[:, 0]),
         )
         share = 1 / count if stage.intra_weight is None else stage.intra_weight
-        loss = loss + share * (weight * mse + bpp).mean()
+        loss = loss + share * (lagrangian(intra_quality) * mse + bpp).mean()
         figures |= {"intra_bpp": as_float(bpp), "intra_psnr": psnr_db(mse)}
     return StepResult(loss, figures)
 

@@ -43,3 +43,9 @@ def psnr_db(mse: Tensor) -> float:
 def random_quality(batch: int, device: torch.device) -> Tensor:
     """Quality per sample, uniform over [0, 63]; drawn on the CPU, alike for every device."""
     return (torch.rand(batch) * MAX_QUALITY).to(device)
+
+
+def better_quality(quality: Tensor, offset: float) -> Tensor:
+    """Qualities (B,) up to ``offset`` above these, as far as there are; uniform, and so drawn."""
+    better = offset * torch.rand(quality.shape[0]).to(quality.device)
+    return (quality + better).clamp(max=MAX_QUALITY)
