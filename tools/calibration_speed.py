@@ -73,7 +73,7 @@ def measure(
     """Time a decoder without calibration, then the two sides of calibration."""
     file = io.BytesIO()
     settings = EncoderSettings(
-        quality=quality, keyint=0, calibration=PositionCoder.NONE, scene_cuts=False
+        quality=quality, keyint=0, calibration=PositionCoder.NONE, scene_cuts=False, repeats=False
     )
     encoder = Encoder(bundle, engine, settings)
     encoder.encode(scene.frames, scene.info, file)

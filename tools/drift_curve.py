@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keyint=0,
             sync=options.sync,
             scene_cuts=False,
+            repeats=False,
         )
         scenes = [
             _scene(name, options.clip, tuple(size), options.frames)

@@ -4,7 +4,9 @@
 
 Codes the first frames of every clip twice, with an intra frame at the start only and with one every
 --refresh frames. The late frame of a long group should be as good as the early one; where it is
-not, the same frame soon after an intra frame tells whether the group or the picture is at fault.
+not, the same frame soon after an intra frame tells whether the group or the picture is at fault,
+and so does x265 (preset medium, zero latency, one intra frame, the CRF of --crf whose early frame
+is nearest in PSNR).
 Also measured on the late frame: the mean error of each colour, and steps at the edges of the
 transform's blocks by those inside them, decoded and source. With --scenes, the two clips' first
 frames follow each other. Writes OUT.json and OUT.md.
@@ -24,17 +26,21 @@ from typing import Any
 import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
-from report_files import clips_parser, run_report
+from rate_distortion import REFERENCE_CODECS
+from rate_distortion.reference import reference_point
+from report_files import add_numbers, clips_parser, run_report
 
 from nvc_engines import Engine, open_engine
 from nvc_errors import UsageError
 from nvc_runtime.bundle import Bundle, open_bundle
 from nvc_runtime.codec import EncodedFrame, Encoder, EncoderSettings
+from nvc_runtime.codec.samples import psnr_db
 from nvc_runtime.stream import FrameKind
 from nvc_runtime.video import Frame, VideoInfo, open_reader
 
 BLOCK = 8
 LUMA = np.array([0.299, 0.587, 0.114])
+REFERENCE = next(codec for codec in REFERENCE_CODECS if codec.name == "x265 zero latency")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--early", type=int, default=8, help="frame of a group; default: %(default)s")
     add("--late", type=int, default=95, help="frame of a group; default: %(default)s")
     add("--refresh", type=int, default=32, help="keyint of the other run; default: %(default)s")
+    add_numbers(parser, "--crf", [19, 22, 25, 28, 31])
     add("--scenes", type=Path, nargs=2, metavar=("A", "B"), help="clips of one size")
     add("--scene-frames", type=int, default=12, help="of each; default: %(default)s")
     return parser
@@ -106,7 +113,40 @@ def _row(bundle: Bundle, engine: Engine, clip: Path, options: argparse.Namespace
             raise UsageError(f"{clip}: has {len(coded)} frames, expected {options.late + 1}")
         runs[name] = _summary(coded)
     print(f"{clip.stem}: {_loss_db(runs['long'], options):+.2f} dB", file=sys.stderr)
-    return {**runs, "late_frame": asdict(late[0])}
+    reference = _reference(clip, runs["long"]["psnr_rgb_db"][options.early], options)
+    return {**runs, "late_frame": asdict(late[0]), "reference": reference}
+
+
+def _reference(clip: Path, early_db: float, options: argparse.Namespace) -> dict[str, Any]:
+    """Early and late frame of x265, at the CRF that is nearest to a PSNR of the early one."""
+    found: list[dict[str, Any]] = []
+    for crf in options.crf:
+
+        def note(stream: Path, crf: float = crf) -> None:
+            with open_reader(stream) as decoded, open_reader(clip) as source:
+                pairs = enumerate(zip(decoded, source, strict=False))
+                psnr = {
+                    n: psnr_db(a, b) for n, (a, b) in pairs if n in (options.early, options.late)
+                }
+            found.append(
+                {
+                    "codec": REFERENCE.name,
+                    "crf": crf,
+                    "early_db": round(psnr[options.early], 3),
+                    "late_db": round(psnr[options.late], 3),
+                }
+            )
+
+        reference_point(
+            REFERENCE,
+            clip,
+            crf,
+            keyint=0,
+            frames=options.late + 1,
+            with_ms_ssim=False,
+            on_stream=note,
+        )
+    return min(found, key=lambda row: abs(row["early_db"] - early_db))
 
 
 def _coded(
@@ -190,19 +230,24 @@ def markdown_from_result(result: dict[str, Any]) -> str:
         f"Quality {result['quality']}, PSNR of RGB in dB. A long group has an intra frame at its "
         "start, and where the encoder found a change of scene or a breakdown; the others have one "
         f"every {refresh} frames. Steps are those of luma across edges of blocks of {BLOCK}x"
-        f"{BLOCK} samples by those inside.",
+        f"{BLOCK} samples by those inside. {REFERENCE.name}: preset medium with one intra frame, "
+        "at the CRF whose early frame is nearest.",
         "",
         f"| clip | intra frames | frame {early} | frame {late} | change "
-        f"| frame {late}, intra every {refresh} | mean error R, G, B | steps, decoded / source |",
-        "|---" * 8 + "|",
+        f"| frame {late}, intra every {refresh} | {REFERENCE.name}: CRF, change "
+        "| mean error R, G, B | steps, decoded / source |",
+        "|---" * 9 + "|",
     ]
     for clip, row in result["clips"].items():
         psnr, refreshed = row["long"]["psnr_rgb_db"], row["short"]["psnr_rgb_db"][late]
         found = row["late_frame"]
+        theirs = row["reference"]
+        their_change = theirs["late_db"] - theirs["early_db"]
         errors = ", ".join(f"{e:+.2f}" for e in found["mean_error"])
         lines.append(
             f"| {clip} | {', '.join(map(str, row['long']['intra_frames']))} | {psnr[early]:.2f} "
-            f"| {psnr[late]:.2f} | {psnr[late] - psnr[early]:+.2f} | {refreshed:.2f} | {errors} "
+            f"| {psnr[late]:.2f} | {psnr[late] - psnr[early]:+.2f} | {refreshed:.2f} "
+            f"| {theirs['crf']}, {their_change:+.2f} | {errors} "
             f"| {found['edge_steps']:.2f} / {found['source_edge_steps']:.2f} |"
         )
     if result["scenes"]:

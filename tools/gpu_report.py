@@ -118,6 +118,7 @@ def _prepare(options: argparse.Namespace) -> int:
                 quality=options.quality,
                 keyint=options.keyint,
                 scene_cuts=not options.no_scene_cuts,
+                repeats=False,
             ),
             size=size,
             uncalibrated=not options.calibrated_only,

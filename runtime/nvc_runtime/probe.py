@@ -92,6 +92,7 @@ class StreamProbe:
             "settings": settings_of_header(header),
             "frames": len(self.packets),
             "intra_frames": sum(packet.kind is FrameKind.INTRA for packet in self.packets),
+            "repeated_frames": sum(packet.kind is FrameKind.REPEAT for packet in self.packets),
             "duration_s": round(self.duration_s, 6),
             "bytes": self.size_bytes,
             "bits_per_pixel": round(self.bits_per_pixel, 6),

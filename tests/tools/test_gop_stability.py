@@ -39,13 +39,16 @@ def test_tool(block_bundle_path: Path, tmp_path: Path) -> None:
     output = tmp_path / "results" / "gop"
     given = ["-i", str(clip), "-o", str(output), "--bundle", str(block_bundle_path)]
     given += ["--engine", "ort:cpu,threads=1", "--quality", "2", "--early", "1", "--late", "5"]
-    given += ["--refresh", "3", "--scenes", str(clip), str(clip), "--scene-frames", "2"]
+    given += ["--crf", "20,40", "--refresh", "3"]
+    given += ["--scenes", str(clip), str(clip), "--scene-frames", "2"]
     assert gop_stability.main(given) == 0
     result = json.loads(output.with_suffix(".json").read_text())
     row = result["clips"]["waves"]
     assert (row["long"]["intra_frames"], row["short"]["intra_frames"]) == ([0], [0, 3])
     assert len(row["long"]["psnr_rgb_db"]) == len(row["short"]["bytes"]) == 6
     assert len(result["scenes"]["psnr_rgb_db"]) == 4
+    assert row["reference"]["crf"] == 40
+    assert 0 < row["reference"]["late_db"] < 60
     assert "| waves | 0 |" in output.with_suffix(".md").read_text()
 
 

@@ -112,6 +112,7 @@ def work_from_stream(stream: bytes, bundle: Bundle, engine: Engine) -> EntropyWo
     frames = [
         FrameWork(packet, programs[packet.kind], levels)
         for packet, levels in zip(tap.packets, tap.found, strict=True)
+        if packet.kind in programs
     ]
     padded, skip_level = tap.padded, tap.header.skip_level
     elements = coded = sum(

@@ -158,7 +158,7 @@ def settings_for(settings: EncoderSettings, gop: int, coder: PositionCoder) -> E
     """
     if coder is PositionCoder.NONE:
         settings = replace(settings, exact=ExactMode.SYMBOLS, sync=0)
-    return replace(settings, keyint=gop, calibration=coder, scene_cuts=False)
+    return replace(settings, keyint=gop, calibration=coder, scene_cuts=False, repeats=False)
 
 
 def _compare_samples(result: Decoding, frame: Frame, shown: Frame) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from nvc_errors import BundleError
 
@@ -82,8 +82,7 @@ class CodeStep:
         return self.index is not None
 
 
-@dataclass(frozen=True)
-class PlaneNames:
+class PlaneNames(NamedTuple):
     """Luma (1 channel, stride 1) and chroma (2 channels, stride 2) of a reconstruction."""
 
     luma: str

@@ -82,6 +82,12 @@ SceneCutsOption = Annotated[
     bool,
     typer.Option("--scene-cuts/--no-scene-cuts", help="Intra frames where scenes begin, too."),
 ]
+RepeatsOption = Annotated[
+    bool,
+    typer.Option(
+        "--repeats/--no-repeats", help="Code no frame that hardly differs from the one before."
+    ),
+]
 SkipLevelOption = Annotated[
     int | None,
     typer.Option(

@@ -19,7 +19,7 @@ class Mode(StrEnum):
 
 
 _ENCODER = (
-    *("quality", "intra_offset", "keyint", "scene_cuts", "skip_level"),
+    *("quality", "intra_offset", "keyint", "scene_cuts", "repeats", "skip_level"),
     *("calibration", "epsilon", "exact", "pixel_epsilon", "sync"),
 )
 _SOME = {

@@ -45,6 +45,8 @@ class EncoderSettings:
     drift that decoders may have, [0, 0.25). exact: whether decoded samples are the same everywhere,
     too. sync: frames from one sync frame to the next, 0: none; a sync frame's samples are exact,
     and what later frames refer to is rebuilt from them, which ends all drift.
+    repeats: whether a frame that hardly differs from the one before is sent as its repeat, see
+    :mod:`nvc_runtime.codec.repeat`.
     """
 
     quality: int | None = None
@@ -57,6 +59,7 @@ class EncoderSettings:
     exact: ExactMode = ExactMode.SYMBOLS
     sync: int = 0
     scene_cuts: bool = True
+    repeats: bool = True
 
 
 class Encoder:
@@ -129,6 +132,7 @@ class Encoder:
             elapsed,
             intra_quality=self.intra_quality,
             watches_quality=self.settings.scene_cuts,
+            repeats=self.settings.repeats,
         )
 
     def encode(

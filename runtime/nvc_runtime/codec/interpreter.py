@@ -21,6 +21,8 @@ Carried = Mapping[str, Tensor]
 class Reconstruction:
     """A coded frame on its engine; what is asked for is worked out and fetched then.
 
+    It keeps what that takes of the engine's memory, and no more.
+
     Attributes:
         carried: what the next inter frame finds.
         has_planes: whether :meth:`planes` can be called.
@@ -31,7 +33,9 @@ class Reconstruction:
         self, interpreter: Interpreter, program: Program, quality: int, tensors: dict[str, Tensor]
     ) -> None:
         self._interpreter, self._program = interpreter, program
-        self._quality, self._tensors = quality, tensors
+        self._quality = quality
+        shown = interpreter.shown(program)
+        self._tensors = {name: tensor for name, tensor in tensors.items() if name in shown}
         self.carried: Carried = interpreter.carry(program, tensors)
         self.has_planes = program.planes is not None
 
@@ -95,6 +99,14 @@ class Interpreter:
             if isinstance(step, RunStep):
                 self._run_graph(step, 0, tensors)
         return self.carry(program, tensors)
+
+    def shown(self, program: Program) -> set[str]:
+        """Names of tensors that a program's output and planes take."""
+        names = {program.output, *(program.planes or ())}
+        for step in program.steps:
+            if isinstance(step, RunStep) and step.side == "show":
+                names.update(self.bundle.manifest.graphs[step.graph].inputs)
+        return {name for name in names if name is not None}
 
     def show(self, program: Program, quality: int, tensors: dict[str, Tensor]) -> None:
         """Run what a program's output takes beyond coding."""

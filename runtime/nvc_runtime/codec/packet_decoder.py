@@ -131,6 +131,13 @@ class _TappedReader(SymbolCoder):
         return self._reader.code(step, index, symbols, shape)
 
 
+class _Shown(NamedTuple):
+    """The picture that was decoded last; ``exact``: its samples, if they are the encoder's."""
+
+    coded: Reconstruction
+    exact: Frame | None = None
+
+
 class PacketDecoder:
     """What a decoder carries from frame to frame, on one engine.
 
@@ -168,14 +175,28 @@ class PacketDecoder:
         self._plane_converter = converter_for(self.info)
         self._tap = tap
         self._carried: Carried | None = None
+        self._shown: _Shown | None = None
 
     def decode(self, task: PacketTask) -> DecodedFrame:
         """Decode the packet that follows the last one, or any of an intra frame.
 
         Raises ``StreamError``, ``CalibrationError`` and ``EngineError``.
         """
-        manifest, packet = self.bundle.manifest, task.packet
+        packet = task.packet
         self._check_quality(packet)
+        if self._carried is None and packet.kind is not FrameKind.INTRA:
+            raise StreamError(
+                f"frame {packet.frame_number} refers to one that could not be decoded; go on at "
+                "the next intra frame"
+            )
+        if packet.kind is not FrameKind.REPEAT:
+            self._shown = self._code(packet)
+        assert self._shown is not None
+        return self._show(task, self._shown)
+
+    def _code(self, packet: FramePacket) -> _Shown:
+        """Decode a packet's symbols and the picture they make; carry what the next refers to."""
+        manifest = self.bundle.manifest
         program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
         reader = SymbolReader(
             self._tables,
@@ -188,19 +209,40 @@ class PacketDecoder:
         coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
         # Until this frame has proved right there is nothing that the next one may refer to.
         carried, self._carried = self._carried, None
-        if carried is None and packet.kind is FrameKind.INTER:
-            raise StreamError(
-                f"frame {packet.frame_number} refers to one that could not be decoded; go on at "
-                "the next intra frame"
-            )
         coded = self._interpreter.run(program, coder, packet.quality, carried or {})
         reader.finish()
-        is_plain = packet.pixels is None and self._tap is None
-        if task.yuv and is_plain and coded.has_planes and self._plane_converter is not None:
-            make_yuv = partial(self._plane_converter.convert, *coded.planes())
+        if packet.pixels is None:
             self._carried = coded.carried
-            return self._frame(packet, yuv=make_yuv)
-        return self._decode_rgb(packet, coded)
+            return _Shown(coded)
+        index = self._sample_index(packet, coded)
+        exact = self._exact_samples(index, packet.frame_number, packet.pixels)
+        sync = self.bundle.manifest.sync
+        if packet.sync and sync is not None:
+            samples = input_from_frame(exact, self._interpreter.padded)
+            self._carried = self._interpreter.synchronize(sync, samples)
+        else:
+            self._carried = coded.carried
+        return _Shown(coded, exact)
+
+    def _show(self, task: PacketTask, shown: _Shown) -> DecodedFrame:
+        """Make a packet's frame of the picture that was decoded last."""
+        packet, (coded, exact) = task.packet, shown
+        if self._tap is not None and packet.pixels is None:
+            self._sample_index(packet, coded)
+        if exact is not None:
+            return self._frame(packet, rgb=lambda: exact)
+        converter = self._plane_converter if coded.has_planes else None
+        if task.yuv and self._tap is None and converter is not None:
+            return self._frame(packet, yuv=partial(converter.convert, *coded.planes()))
+        size = (self.header.height, self.header.width)
+        return self._frame(packet, rgb=partial(frame_from_output, coded.rgb(), *size))
+
+    def _sample_index(self, packet: FramePacket, coded: Reconstruction) -> NDArray[np.float32]:
+        """Work out the index of a frame's samples, float32 (3, H, W); the tap sees it."""
+        index = sample_index(coded.rgb(), self.header.height, self.header.width)
+        if self._tap is not None:
+            self._tap.samples(packet.frame_number, index)
+        return index
 
     def _frame(
         self,
@@ -211,21 +253,6 @@ class PacketDecoder:
     ) -> DecodedFrame:
         number, kind, digest = packet.frame_number, packet.kind, packet.digest
         return DecodedFrame(number, kind, digest, self.info, rgb=rgb, yuv=yuv)
-
-    def _decode_rgb(self, packet: FramePacket, coded: Reconstruction) -> DecodedFrame:
-        output, size = coded.rgb(), (self.header.height, self.header.width)
-        if self._tap is not None:
-            self._tap.samples(packet.frame_number, sample_index(output, *size))
-        self._carried = coded.carried
-        if packet.pixels is None:
-            make_rgb = partial(frame_from_output, output, *size)
-            return self._frame(packet, rgb=make_rgb)
-        exact = self._exact_samples(sample_index(output, *size), packet.frame_number, packet.pixels)
-        sync = self.bundle.manifest.sync
-        if packet.sync and sync is not None:
-            samples = input_from_frame(exact, self._interpreter.padded)
-            self._carried = self._interpreter.synchronize(sync, samples)
-        return self._frame(packet, rgb=lambda: exact)
 
     def _exact_samples(self, index: NDArray[np.float32], number: int, section: bytes) -> Frame:
         """Round samples as the encoder did, with the help of the packet's pixel section."""

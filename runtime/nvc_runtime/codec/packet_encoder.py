@@ -14,6 +14,7 @@ from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec.elapsed import Elapsed
 from nvc_runtime.codec.guard import MIN_GAIN_DB, QualityGuard
 from nvc_runtime.codec.interpreter import Carried, Interpreter
+from nvc_runtime.codec.repeat import RepeatDetector
 from nvc_runtime.codec.samples import (
     SAMPLE_LEVELS,
     Frame,
@@ -86,11 +87,13 @@ class PacketEncoder:
         *,
         intra_quality: int,
         watches_quality: bool,
+        repeats: bool,
     ) -> None:
         """Make ready for the frames of a stream with this header.
 
         ``elapsed``: where time is added. ``watches_quality``: whether inter frames whose quality
-        breaks down become intra frames; they start no group of pictures.
+        breaks down become intra frames; they start no group of pictures. ``repeats``: whether
+        frames like the one before are not coded.
         """
         manifest = bundle.manifest
         self.header, self._manifest, self._elapsed = header, manifest, elapsed
@@ -103,9 +106,14 @@ class PacketEncoder:
         self._carried: Carried = {}
         self._since_intra = 0
         self._guard = QualityGuard() if watches_quality else None
+        self._repeats = RepeatDetector() if repeats else None
+        self._last: EncodedPacket | None = None
 
     def encode(self, source: SourceFrame) -> EncodedPacket:
         """Code the frame that follows the last one, or any that starts a group of pictures."""
+        repeated = self._repeated(source)
+        if repeated is not None:
+            return repeated
         coded = self._code(source, intra=source.starts_group)
         guard = self._guard
         if guard is not None:
@@ -119,10 +127,40 @@ class PacketEncoder:
         self._since_intra = 0 if packet.kind is FrameKind.INTRA else self._since_intra + 1
         with self._elapsed.measure("entropy"):
             self._tables.accept(packet.kind, coded.coder.entropy.coded)
+        if self._repeats is not None:
+            self._repeats.accept(source.rgb, coded.psnr)
         frame = EncodedFrame(
             packet.frame_number, packet.kind, packet.sizes.total, coded.psnr, coded.rgb
         )
-        return EncodedPacket(packet, coded.coder.section_bits, frame)
+        self._last = EncodedPacket(packet, coded.coder.section_bits, frame)
+        return self._last
+
+    def _repeated(self, source: SourceFrame) -> EncodedPacket | None:
+        """Return a packet that repeats the frame coded last, if that is good enough."""
+        last, detector = self._last, self._repeats
+        if last is None or detector is None or source.starts_group or self._syncs(intra=False):
+            return None
+        if not detector.is_repeat(source.rgb):
+            return None
+        self._since_intra += 1
+        packet = FramePacket(
+            kind=FrameKind.REPEAT,
+            frame_number=source.number,
+            quality=last.packet.quality,
+            digest=0,
+            calibration=b"",
+            payload=b"",
+        )
+        rgb = last.frame.rgb
+        frame = EncodedFrame(
+            packet.frame_number, packet.kind, packet.sizes.total, psnr_db(rgb, source.rgb), rgb
+        )
+        return EncodedPacket(packet, {}, frame)
+
+    def _syncs(self, *, intra: bool) -> bool:
+        """Whether the next frame is a sync frame."""
+        interval, since_intra = self.header.sync_interval, 0 if intra else self._since_intra + 1
+        return bool(interval and since_intra and since_intra % interval == 0)
 
     def _code(self, source: SourceFrame, *, intra: bool) -> _Coded:
         """Code a frame without any effect on what comes after it."""
@@ -138,8 +176,7 @@ class PacketEncoder:
             input_from_frame(source.rgb, self._interpreter.padded),
         )
         output, carried = coded.rgb(), coded.carried
-        interval, since_intra = self.header.sync_interval, 0 if intra else self._since_intra + 1
-        sync = bool(interval and since_intra and since_intra % interval == 0)
+        sync = self._syncs(intra=intra)
         size = (self.header.height, self.header.width)
         if sync or self.header.exact is ExactMode.PIXELS:
             decoded, pixels = self._exact_samples(sample_index(output, *size))

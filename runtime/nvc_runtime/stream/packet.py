@@ -26,10 +26,14 @@ _PIXELS_BIT = 0x08
 
 
 class FrameKind(IntEnum):
-    """Which of the bundle's two programs a frame is coded with."""
+    """Which of the bundle's two programs a frame is coded with; a repeat is coded with none."""
 
+    REPEAT = 0
     INTRA = 1
     INTER = 2
+
+    def __str__(self) -> str:
+        return ("a repeat", "an intra frame", "an inter frame")[self]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class FramePacket:
     """One coded frame.
 
     Attributes:
-        kind: intra or inter.
+        kind: intra, inter, or a repeat of the frame before, which holds nothing: its digest is 0.
         frame_number: 0..2**32-2, counted from the start of the stream.
         quality: quality index of this frame, 0..255.
         digest: digest of all levels and symbols, u32.
@@ -90,6 +94,9 @@ class FramePacket:
         ):
             if not 0 <= getattr(self, name) <= maximum:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0..{maximum}")
+        held = (self.digest, self.calibration, self.payload, self.pixels)
+        if self.kind is FrameKind.REPEAT and held != (0, b"", b"", None):
+            raise ValueError("a repeated frame must hold nothing")
         if self.sync and self.pixels is None:
             raise ValueError("a sync frame needs a pixel section")
         size = sum(len(part) for part in self._payload_parts())
@@ -113,15 +120,17 @@ class FramePacket:
         position = self.frame_number - group_start
         if 0 < header.keyint <= position:
             raise ValueError(
-                f"found an inter frame {position} frames after the last intra frame, expected an "
+                f"found {self.kind} {position} frames after the last intra frame, expected an "
                 f"intra frame: the header's keyint is {header.keyint}"
             )
         if self.sync and not header.sync_interval:
             raise ValueError("found a sync frame, expected none: the header's sync interval is 0")
-        if (self.pixels is not None) != (self.sync or header.exact is ExactMode.PIXELS):
+        exact = header.exact is ExactMode.PIXELS and self.kind is not FrameKind.REPEAT
+        if (self.pixels is not None) != (self.sync or exact):
             raise ValueError(
                 f"found {'no' if self.pixels is None else 'a'} pixel section, expected one in "
-                f"every frame if exact mode is pixels (it is {header.exact}), else in sync frames"
+                f"every coded frame if exact mode is pixels (it is {header.exact}), else in "
+                "sync frames"
             )
 
     def _payload_parts(self) -> list[bytes]:
@@ -168,8 +177,8 @@ def unpack_head(head: bytes) -> tuple[int, int, int]:
     kind = reader.integer(1, "type")
     length = reader.varint(MAX_PAYLOAD, "length")
     flags = kind & ~KIND_MASK
-    allowed = (0,) if kind == END_KIND else (0, _PIXELS_BIT, _PIXELS_BIT | _SYNC_BIT)
-    if not kind & KIND_MASK or flags not in allowed or (flags and kind & KIND_MASK == END_KIND):
+    is_bare = kind & KIND_MASK in (FrameKind.REPEAT, END_KIND)
+    if flags not in ((0,) if is_bare else (0, _PIXELS_BIT, _PIXELS_BIT | _SYNC_BIT)):
         raise StreamError(
             f"found packet type {kind:#04x}, expected one this version knows; the stream is "
             "damaged or needs another release"

@@ -168,7 +168,7 @@ class StreamReader:
             raise StreamError(f"found frame number {number}, expected {expected}")
         # The first frame after the header, after seek() or after damage.
         if not intra and (not self._intra or self._gap_allowed):
-            raise StreamError("found an inter frame, expected an intra frame to start at")
+            raise StreamError(f"found {packet.kind}, expected an intra frame to start at")
         packet.check_against(self.header, number if intra else self._intra[-1].frame_number)
 
     def _accept_end(self, payload: bytes, offset: int, size: int) -> None:
@@ -231,8 +231,8 @@ class StreamReader:
     def _peek_candidate(self) -> tuple[int, bytes]:
         """Return type and payload of the packet at the source if reading may go on there."""
         kind, head_size, size = unpack_head(self._source.peek(MAX_HEAD_SIZE))
-        if kind & KIND_MASK == FrameKind.INTER:
-            raise StreamError("an inter frame is no place to start at")
+        if kind & KIND_MASK not in (FrameKind.INTRA, END_KIND):
+            raise StreamError("a frame that refers to others is no place to start at")
         packet = self._source.peek(size)
         self._scan_spent += len(packet)
         if len(packet) < size:

@@ -92,4 +92,4 @@ def test_reports_within_others_lack_what_the_commands_add(
     assert within.keys() == shown["encode"].keys() == alone.keys() - added
     assert shown["decode"].keys() == decoded.keys() - added
     probed = nvc("probe", "-i", stream, "--json").json["settings"]
-    assert probed.keys() == alone["settings"].keys() - {"intra_offset", "scene_cuts"}
+    assert probed.keys() == alone["settings"].keys() - {"intra_offset", "scene_cuts", "repeats"}

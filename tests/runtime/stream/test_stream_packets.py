@@ -24,7 +24,14 @@ from nvc_runtime.stream import (
 )
 from nvc_runtime.stream.fields import FieldReader, pack_varint
 from nvc_runtime.stream.header import PREFIX_SIZE, pack_header, unpack_header
-from nvc_runtime.stream.packet import MAX_HEAD_SIZE, pack_frame, unpack_head
+from nvc_runtime.stream.packet import (
+    MAX_HEAD_SIZE,
+    MIN_FRAME_SIZE,
+    pack_frame,
+    unpack_frame,
+    unpack_head,
+    unpack_packet,
+)
 from nvc_runtime.video.info import ColorSpace
 
 u8, u32 = st.integers(0, 255), st.integers(0, 2**32 - 1)
@@ -49,11 +56,18 @@ headers = st.builds(
 )
 
 
+def repeat(number: int, quality: int = 20) -> FramePacket:
+    return FramePacket(FrameKind.REPEAT, number, quality, 0, b"", b"")
+
+
 @st.composite
 def frames(draw: st.DrawFn, number: int, *, exact: bool, sync_allowed: bool) -> FramePacket:
+    kind = FrameKind.INTRA if number == 0 else draw(st.sampled_from(FrameKind))
+    if kind is FrameKind.REPEAT:
+        return repeat(number, draw(u8))
     sync = sync_allowed and draw(st.booleans())
     return FramePacket(
-        kind=FrameKind.INTRA if number == 0 else draw(st.sampled_from(FrameKind)),
+        kind=kind,
         frame_number=number,
         quality=draw(u8),
         digest=draw(u32),
@@ -71,7 +85,15 @@ def test_stream_round_trips(data, header, count):
     exact = header.exact is ExactMode.PIXELS
     packets = [data.draw(frames(n, exact=exact, sync_allowed=allowed)) for n in range(count)]
     if 0 < header.keyint <= count:
-        packets = [dataclasses.replace(packet, kind=FrameKind.INTRA) for packet in packets]
+        exact_pixels = b"" if exact else None
+        packets = [
+            dataclasses.replace(
+                packet,
+                kind=FrameKind.INTRA,
+                pixels=exact_pixels if packet.kind is FrameKind.REPEAT else packet.pixels,
+            )
+            for packet in packets
+        ]
     file = io.BytesIO()
     with StreamWriter(file, header) as writer:
         for packet in packets:
@@ -228,7 +250,34 @@ def test_overhead_of_a_small_inter_frame():
     assert len(pack_frame(packet)) == 300 + 17
 
 
-@pytest.mark.parametrize("kind", [0, 4, 5 ^ 1, 0x05, 0x07, 0x0B, 0x0F, 0x11, 0x21, 0x41, 0x83])
+@pytest.mark.parametrize(
+    "change", [{"digest": 1}, {"calibration": b"c"}, {"payload": b"p"}, {"pixels": b""}]
+)
+def test_a_repeat_holds_nothing(change):
+    with pytest.raises(ValueError, match="hold nothing"):
+        dataclasses.replace(repeat(1), **change)
+
+
+def test_a_repeat_is_the_shortest_packet():
+    assert repeat(1).sizes.total == len(pack_frame(repeat(1))) == MIN_FRAME_SIZE
+    packed = pack_frame(repeat(1))
+    kind, head, _ = unpack_head(packed)
+    assert unpack_frame(kind, unpack_packet(packed, head)) == repeat(1)
+
+
+def test_no_group_starts_with_a_repeat(header, packets):
+    writer = StreamWriter(io.BytesIO(), header)
+    with pytest.raises(ValueError, match="first frame"):
+        writer.write(repeat(0))
+    for packet in (packets[0], repeat(1), repeat(2)):
+        writer.write(packet)
+    with pytest.raises(ValueError, match=r"a repeat 3 frames after .* keyint is 3"):
+        writer.write(repeat(3))
+
+
+@pytest.mark.parametrize(
+    "kind", [4, 0x05, 0x07, 0x08, 0x0B, 0x0C, 0x0F, 0x10, 0x11, 0x21, 0x41, 0x83]
+)
 def test_unknown_packet_type_is_refused(kind):
     with pytest.raises(StreamError, match="packet type"):
         unpack_head(b"\xf5\x9a" + bytes([kind, 9, 0, 0, 0]))
