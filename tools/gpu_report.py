@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--size", help="WIDTHxHEIGHT to scale the pictures to")
     prepare.add_argument(
+        "--times", type=int, default=1, help="repeat the stream so often; default: %(default)s"
+    )
+    prepare.add_argument(
         "--calibrated-only", action="store_true", help="no stream without calibration beside it"
     )
     run = parts.add_parser("run", help="measure")
@@ -122,6 +125,7 @@ def _prepare(options: argparse.Namespace) -> int:
             ),
             size=size,
             uncalibrated=not options.calibrated_only,
+            times=options.times,
         )
     print(prepared)
     return 0

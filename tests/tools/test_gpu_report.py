@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,8 @@ from report_files import beside
 
 from nvc_engines import open_engine
 from nvc_errors import EngineUnavailableError, UsageError
-from nvc_runtime.bundle import DEFAULT_BUNDLE
+from nvc_runtime.bundle import DEFAULT_BUNDLE, open_bundle
+from nvc_runtime.codec import Decoder
 from nvc_runtime.video import open_writer
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,22 @@ def test_prepared_streams(streams: Path) -> None:
     assert (prepared.width, prepared.height, prepared.frames) == (128, 80, FRAMES)
     assert prepared.has_uncalibrated(streams)
     assert prepared.stream(streams) != prepared.stream(streams, calibrated=False)
+
+
+def test_a_stream_may_be_repeated(streams: Path, tmp_path: Path, block_bundle_path: Path) -> None:
+    given = ["prepare", str(tmp_path), "-i", str(streams.parent / "waves.y4m"), "--name", "long"]
+    given += ["--bundle", str(block_bundle_path), "--frames", str(FRAMES), "--keyint", "3"]
+    assert gpu_report.main([*given, "--size", "128x80", "--times", "3", "--calibrated-only"]) == 0
+    (long,) = load_prepared(tmp_path)
+    (once,) = load_prepared(streams)
+    assert (long.frames, long.keyint) == (3 * FRAMES, 3)
+    assert long.size_bytes == len(long.stream(tmp_path))
+    assert long.bits_per_pixel == once.bits_per_pixel
+    block = open_bundle(str(block_bundle_path))
+    with open_engine("ort:cpu") as engine:
+        decoder = Decoder(io.BytesIO(long.stream(tmp_path)), engine, bundle=block)
+        assert sum(1 for _ in decoder) == long.frames
+    assert decoder.report().symbols_digest == long.symbols_digest
 
 
 def test_report(streams: Path, tmp_path: Path) -> None:

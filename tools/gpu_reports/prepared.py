@@ -19,6 +19,8 @@ from nvc_engines import Engine
 from nvc_errors import UsageError
 from nvc_runtime.bundle import Bundle
 from nvc_runtime.codec import Encoder, EncoderSettings
+from nvc_runtime.codec.reports import SymbolsDigest
+from nvc_runtime.stream import StreamReader, StreamWriter
 from nvc_runtime.video import Frame, VideoInfo, open_reader
 
 INDEX = "prepared.json"
@@ -75,23 +77,27 @@ def prepare_stream(
     settings: EncoderSettings,
     size: tuple[int, int] | None = None,
     uncalibrated: bool = True,
+    times: int = 1,
 ) -> Prepared:
     """Encode a clip with calibration and, if wished, without, and add it to a folder.
 
     ``size`` (width, height) scales the pictures, each sample to the nearest of the source.
+    ``times``: how often the packets follow each other, for a longer stream.
     """
     folder.mkdir(parents=True, exist_ok=True)
     coders = {"": settings.calibration}
     if uncalibrated:
         coders["-none"] = PositionCoder.NONE
-    reports = {}
+    reports, digests = {}, {}
     for suffix, coder in coders.items():
         encoder = Encoder(bundle, engine, replace(settings, calibration=coder))
         file = io.BytesIO()
         with open_reader(clip, limit=frames) as reader:
             info = reader.info if size is None else replace_size(reader.info, size)
             reports[suffix] = encoder.encode(scaled(reader, info), info, file)
-        (folder / f"{name}{suffix}.nvc").write_bytes(file.getvalue())
+        repeated, digest = repeat_stream(file.getvalue(), times)
+        (folder / f"{name}{suffix}.nvc").write_bytes(repeated)
+        digests[suffix] = digest
     report, used = reports[""], engine.info
     prepared = Prepared(
         name=name,
@@ -100,19 +106,32 @@ def prepare_stream(
         clip=clip.name,
         width=report.width,
         height=report.height,
-        frames=report.frames,
+        frames=times * report.frames,
         keyint=encoder.keyint,
         epsilon=encoder.epsilon,
-        size_bytes=report.size_bytes,
+        size_bytes=(folder / f"{name}.nvc").stat().st_size,
         bits_per_pixel=round(report.bits_per_pixel, 6),
         psnr_rgb_db=round(report.psnr_rgb_db, 4),
-        symbols_digest=report.symbols_digest,
+        symbols_digest=digests[""],
         encoded_on=f"{used.spec} ({used.backend_version}, {used.device_name})",
     )
     known = load_prepared(folder) if (folder / INDEX).exists() else []
     entries = [asdict(p) for p in known if p.name != name] + [asdict(prepared)]
     (folder / INDEX).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     return prepared
+
+
+def repeat_stream(stream: bytes, times: int) -> tuple[bytes, str]:
+    """Return a stream whose packets follow each other so often, and its symbols digest."""
+    reader = StreamReader(io.BytesIO(stream))
+    packets = list(reader)
+    file, digest = io.BytesIO(), SymbolsDigest()
+    with StreamWriter(file, reader.header) as writer:
+        for _ in range(times):
+            for packet in packets:
+                writer.write(replace(packet, frame_number=writer.frame_count))
+                digest.add(packet.digest)
+    return file.getvalue(), digest.hexdigest()
 
 
 def replace_size(info: VideoInfo, size: tuple[int, int]) -> VideoInfo:
