@@ -74,6 +74,7 @@ GROUPS = {
         Report("benchmark-360p", "tools/benchmark.py", "Coding speed, {}"),
         Report("benchmark-720p", "tools/benchmark.py", "Coding speed, {}"),
         Report("gpu", "tools/gpu_report.py"),
+        Report("gpu-groups", "tools/gpu_report.py", "{}, groups side by side"),
         Report("gpu-paper", "tools/gpu_report.py"),
         Report("gpu-encoded", "tools/gpu_report.py"),
         Report("gpu-tensorrt-rtx", "tools/gpu_report.py", "{}, with TensorRT for RTX"),
