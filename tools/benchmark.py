@@ -85,7 +85,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.repeats < 1 or options.frames < 1:
         raise UsageError("--repeats and --frames must be at least 1")
     settings = EncoderSettings(
-        quality=options.quality, keyint=options.keyint, exact=ExactMode(options.exact)
+        quality=options.quality,
+        keyint=options.keyint,
+        exact=ExactMode(options.exact),
+        repeats=False,
     )
     path = open_bundle(options.bundle).path
     start = time.perf_counter()

@@ -74,7 +74,7 @@ def cost_of(
 def run(bundle: Bundle, clip: Path, frames: int, keyint: int, quality: int) -> dict[str, Any]:
     """Measure one clip at one quality."""
     stream = io.BytesIO()
-    settings = EncoderSettings(quality=quality, keyint=keyint, scene_cuts=False)
+    settings = EncoderSettings(quality=quality, keyint=keyint, scene_cuts=False, repeats=False)
     with open_engine("ort:cpu") as engine, open_reader(str(clip), limit=frames) as reader:
         report = Encoder(bundle, engine, settings).encode(reader, reader.info, stream)
         stream.seek(0)

@@ -119,34 +119,34 @@ def _row(bundle: Bundle, engine: Engine, clip: Path, options: argparse.Namespace
 
 def _reference(clip: Path, early_db: float, options: argparse.Namespace) -> dict[str, Any]:
     """Early and late frame of x265, at the CRF that is nearest to a PSNR of the early one."""
-    found: list[dict[str, Any]] = []
-    for crf in options.crf:
+    rows = [_reference_row(clip, crf, options) for crf in options.crf]
+    return min(rows, key=lambda row: abs(float(row["early_db"]) - early_db))
 
-        def note(stream: Path, crf: float = crf) -> None:
-            with open_reader(stream) as decoded, open_reader(clip) as source:
-                pairs = enumerate(zip(decoded, source, strict=False))
-                psnr = {
-                    n: psnr_db(a, b) for n, (a, b) in pairs if n in (options.early, options.late)
-                }
-            found.append(
-                {
-                    "codec": REFERENCE.name,
-                    "crf": crf,
-                    "early_db": round(psnr[options.early], 3),
-                    "late_db": round(psnr[options.late], 3),
-                }
-            )
 
-        reference_point(
-            REFERENCE,
-            clip,
-            crf,
-            keyint=0,
-            frames=options.late + 1,
-            with_ms_ssim=False,
-            on_stream=note,
-        )
-    return min(found, key=lambda row: abs(row["early_db"] - early_db))
+def _reference_row(clip: Path, crf: float, options: argparse.Namespace) -> dict[str, Any]:
+    psnr: dict[int, float] = {}
+
+    def note(stream: Path) -> None:
+        with open_reader(stream) as decoded, open_reader(clip) as source:
+            for number, (frame, original) in enumerate(zip(decoded, source, strict=False)):
+                if number in (options.early, options.late):
+                    psnr[number] = round(psnr_db(frame, original), 3)
+
+    reference_point(
+        REFERENCE,
+        clip,
+        crf,
+        keyint=0,
+        frames=options.late + 1,
+        with_ms_ssim=False,
+        on_stream=note,
+    )
+    return {
+        "codec": REFERENCE.name,
+        "crf": crf,
+        "early_db": psnr[options.early],
+        "late_db": psnr[options.late],
+    }
 
 
 def _coded(
@@ -166,7 +166,7 @@ def _coded(
             sources.append(frame)
             yield frame
 
-    settings = EncoderSettings(quality=options.quality, keyint=keyint)
+    settings = EncoderSettings(quality=options.quality, keyint=keyint, repeats=False)
     Encoder(bundle, engine, settings).encode(
         source(), info, io.BytesIO(), on_frame=lambda coded: pairs.append((sources.pop(), coded))
     )

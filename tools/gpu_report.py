@@ -6,8 +6,8 @@
 
 ``prepare`` needs the clip and no GPU; ``run`` needs the GPU and neither clip nor video library.
 ``run`` decodes the golden streams, compares all scale indices with those of a CPU engine, counts
-frames that come out wrong with and without calibration, and times decoding by activity and graph,
-and with --jobs of files, with so many groups of pictures side by side.
+frames that come out wrong with and without calibration, times decoding by activity and graph,
+and decodes the streams of --groups with --jobs groups of pictures side by side.
 OUTPUT.json and OUTPUT.md are written anew after every measurement. An item that fails or hangs is
 reported and costs no other; what does not fit the budget is listed as skipped.
 
@@ -45,6 +45,7 @@ from nvc_engines import open_engine
 from nvc_errors import UsageError
 from nvc_runtime.bundle import open_bundle
 from nvc_runtime.codec import EncoderSettings
+from nvc_runtime.groups import check_jobs
 from nvc_runtime.verify import split_engine_names
 
 
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    if options.times < 1:
+        raise UsageError(f"--times is {options.times}, expected at least 1")
     size = None
     if options.size:
         width, _, height = options.size.partition("x")
@@ -173,6 +176,14 @@ def _items(options: argparse.Namespace, engines: list[str]) -> list[dict[str, st
     groups = [n for n in options.groups.split(",") if n]
     for name in {*drift, *speed, *groups} - set(known):
         raise UsageError(f"{options.streams} holds no stream {name!r}; it holds {known}")
+    timed = [engine for engine in engines if not engine.endswith(TF32)]
+    if options.speed_engines:
+        timed = split_engine_names(options.speed_engines)
+    special = [engine for engine in timed if "@" in engine or engine.endswith(TF32)]
+    if groups and special:
+        raise UsageError(f"processes of their own cannot open {', '.join(special)} for --groups")
+    for jobs in options.jobs:
+        check_jobs(jobs)
     for folder in options.vectors:
         load_vectors(folder)
     what = {"golden": [str(folder) for folder in options.vectors], "drift": drift, "speed": speed}
@@ -183,9 +194,6 @@ def _items(options: argparse.Namespace, engines: list[str]) -> list[dict[str, st
             for engine in engines
             for name in what[kind]
         ]
-    timed = [engine for engine in engines if not engine.endswith(TF32)]
-    if options.speed_engines:
-        timed = split_engine_names(options.speed_engines)
     items += [
         {"kind": "speed", "engine": engine, "what": name} for name in speed for engine in timed
     ]

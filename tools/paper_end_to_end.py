@@ -82,7 +82,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         names = split_engine_names(options.engines)
         engines = [stack.enter_context(open_engine(name)) for name in names]
         # Frames of noise are all new scenes: with cuts found, none would be an inter frame.
-        settings = EncoderSettings(quality=options.quality, scene_cuts=False)
+        settings = EncoderSettings(quality=options.quality, scene_cuts=False, repeats=False)
         encoder = Encoder(bundle, engines[0], settings)
         start = time.monotonic()
         report = verify_video(options.input, encoder, engines, limit=options.frames)

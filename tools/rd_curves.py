@@ -112,6 +112,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, list
         "frames": options.frames,
         "keyint": options.keyint,
         "scene_cuts": False,
+        "repeats": True,
         "metrics": list(metrics),
         "options": {c.name: c.options(0, options.keyint) | {"crf": "*"} for c in REFERENCE_CODECS},
         "clips": clips,
@@ -131,7 +132,8 @@ def _known_points(options: argparse.Namespace) -> Known:
             report = json.loads(path.read_text(encoding="utf-8"))
             if (report["frames"], report["keyint"]) != (options.frames, options.keyint):
                 continue
-            if report.get("scene_cuts", True):  # Older reports: intra frames there, too.
+            # Older reports have intra frames at cuts, too, and no repeats.
+            if report.get("scene_cuts", True) or not report.get("repeats", False):
                 continue
             for bundle in report["bundles"]:
                 for clip, found in report["clips"].items():

@@ -121,7 +121,9 @@ def code_with_bundle(
         if coded.number == options.shown:
             kept.append(coded)
 
-    settings = EncoderSettings(quality=options.quality, keyint=options.frames, scene_cuts=False)
+    settings = EncoderSettings(
+        quality=options.quality, keyint=options.frames, scene_cuts=False, repeats=False
+    )
     with tempfile.TemporaryFile() as file, open_reader(clip, limit=options.frames) as reader:
         report = Encoder(bundle, engine, settings).encode(reader, reader.info, file, on_frame=keep)
     if report.frames != options.frames:

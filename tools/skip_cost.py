@@ -116,7 +116,11 @@ def _row(
                     pass
 
         settings = EncoderSettings(
-            quality=quality, keyint=options.frames, skip_level=level, scene_cuts=False
+            quality=quality,
+            keyint=options.frames,
+            skip_level=level,
+            scene_cuts=False,
+            repeats=False,
         )
         point = neural_point(
             bundle,

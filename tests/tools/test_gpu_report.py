@@ -12,6 +12,7 @@ import gpu_report
 import pytest
 from block_codec import moving_frames, video_info
 from gpu_reports import load_prepared, open_reported
+from gpu_reports.groups import rates_of
 from plan_stand_in import stand_in
 from report_files import beside
 
@@ -108,9 +109,30 @@ def test_groups_side_by_side(streams: Path, tmp_path: Path) -> None:
     for item in data["items"]:
         assert item["good"]
         assert item["frames"] == FRAMES
-        assert item["running_fps"]["median"] > 0
-        assert item["first_frame_s"]["median"] < FRAMES / item["fps"]["median"]
     assert "## Groups of pictures side by side" in text
+
+
+def test_rates_after_the_first_frame_leave_starting_out() -> None:
+    assert rates_of([4.0, 4.5, 5.0]) == (0.6, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--jobs", "0"], "at least 1"),
+        (["--speed-engines", "torch:cuda+tf32"], "processes of their own cannot open"),
+    ],
+)
+def test_groups_that_cannot_be_measured(
+    streams: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    given: list[str],
+    message: str,
+) -> None:
+    common = ["run", str(streams), "--engines", "ort:cpu", "-o", str(tmp_path / "x")]
+    assert gpu_report.main([*common, "--groups", "waves", *given]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_one_engine_that_fails_costs_no_other(streams: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,21 @@ class _Times(Observer):
         self.frames.append(time.perf_counter() - self._start)
 
 
+def rates_of(times: Sequence[float]) -> tuple[float, float]:
+    """Frames per second of all, and of those after the first, from seconds at which they came.
+
+    When the first frame comes other processes have the first frames of their groups ready, too, but
+    when the first group has come they have whole ones.
+    """
+    return len(times) / times[-1], (len(times) - 1) / (times[-1] - times[0])
+
+
 def measure_groups(
     prepared: Prepared, folder: Path, bundle: Bundle, engine: Engine, jobs: int, repeats: int
 ) -> dict[str, Any]:
     """Decode a file so many groups at a time, starting processes included, and write nothing.
 
-    ``fps`` is of the whole; ``running_fps`` of all after the first group, which comes as soon as
+    ``fps`` is of the whole; ``running_fps`` of what follows the first frame, which comes as soon as
     the first process has started, has loaded its graphs and decoded it.
     """
     whole, running, first = [], [], []
@@ -50,11 +60,9 @@ def measure_groups(
             observer=times,
         )
         equal = equal and report.symbols_digest == prepared.symbols_digest
-        group = min(prepared.keyint or prepared.frames, prepared.frames) - 1
-        left = prepared.frames - 1 - group
-        whole.append(prepared.frames / times.frames[-1])
-        if left:
-            running.append(left / (times.frames[-1] - times.frames[group]))
+        rates = rates_of(times.frames)
+        whole.append(rates[0])
+        running.append(rates[1])
         first.append(times.frames[0])
     return {
         "opened": describe_engine(engine.info),
@@ -62,6 +70,6 @@ def measure_groups(
         "repeats": repeats,
         "good": equal,
         "fps": spread_of(whole).to_json(),
-        "running_fps": spread_of(running).to_json() if running else None,
+        "running_fps": spread_of(running).to_json(),
         "first_frame_s": spread_of(first).to_json(),
     }

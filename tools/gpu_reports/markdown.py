@@ -56,7 +56,7 @@ def markdown_from_record(record: Mapping[str, Any]) -> str:
             "Groups of pictures side by side, file to nothing",
             _groups_row,
             "| stream | engine | jobs | frames | frames/s with starting | frames/s after the first "
-            "group | first frame, s |",
+            "frame | first frame, s | symbols |",
         ),
     ]
     for kind, title, row, head in sections:
@@ -151,16 +151,16 @@ def _speed_row(item: Item) -> str:
 
 def _groups_row(item: Item) -> str:
     if "fps" not in item:
-        return _row(_what(item), item["engine"], item["jobs"], item["state"], *[None] * 3)
-    running = item["running_fps"]
+        return _row(_what(item), item["engine"], item["jobs"], item["state"], *[None] * 4)
     return _row(
         _what(item),
         item["engine"],
         item["jobs"],
         item["frames"],
         _number(item["fps"]["median"], ".1f"),
-        _number(running["median"] if running else None, ".1f"),
+        _number(item["running_fps"]["median"], ".1f"),
         _number(item["first_frame_s"]["median"], ".2f"),
+        "equal" if item["good"] else "differ",
     )
 
 

@@ -46,6 +46,8 @@ def random_quality(batch: int, device: torch.device) -> Tensor:
 
 
 def better_quality(quality: Tensor, offset: float) -> Tensor:
-    """Qualities (B,) up to ``offset`` above these, as far as there are; uniform, and so drawn."""
+    """Qualities (B,) up to ``offset`` above these, as far as there are; uniform."""
+    if not offset:
+        return quality
     better = offset * torch.rand(quality.shape[0]).to(quality.device)
     return (quality + better).clamp(max=MAX_QUALITY)

@@ -24,7 +24,6 @@ class Reconstruction:
     It keeps what that takes of the engine's memory, and no more.
 
     Attributes:
-        carried: what the next inter frame finds.
         has_planes: whether :meth:`planes` can be called.
 
     """
@@ -36,26 +35,26 @@ class Reconstruction:
         self._quality = quality
         shown = interpreter.shown(program)
         self._tensors = {name: tensor for name, tensor in tensors.items() if name in shown}
-        self.carried: Carried = interpreter.carry(program, tensors)
         self.has_planes = program.planes is not None
 
     def rgb(self) -> NDArray[np.float32]:
         """RGB, float32 (1, 3, H', W'), 0 black and 1 white; may lie beyond."""
         if self._program.output is None:
             raise ValueError(f"program {self._program.name} has no output")
-        self._interpreter.show(self._program, self._quality, self._tensors)
-        return self._fetch(self._program.output)
+        tensors = dict(self._tensors)
+        self._interpreter.show(self._program, self._quality, tensors)
+        return self._fetch(self._program.output, tensors)
 
     def planes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Luma (1, 1, H', W') and chroma (1, 2, H'/2, W'/2), float32, see ``docs/bundle.md``."""
         names = self._program.planes
         if names is None:
             raise ValueError(f"program {self._program.name} has no planes")
-        return self._fetch(names.luma), self._fetch(names.chroma)
+        return self._fetch(names.luma, self._tensors), self._fetch(names.chroma, self._tensors)
 
-    def _fetch(self, name: str) -> NDArray[np.float32]:
+    def _fetch(self, name: str, tensors: Mapping[str, Tensor]) -> NDArray[np.float32]:
         with self._interpreter.elapsed.measure("transform"):
-            return self._interpreter.download(name, self._tensors)
+            return self._interpreter.download(name, tensors)
 
 
 class Interpreter:
@@ -80,8 +79,11 @@ class Interpreter:
         quality: int,
         carried: Carried,
         frame: NDArray[np.float32] | None = None,
-    ) -> Reconstruction:
-        """Code one frame; ``frame`` is the source, float32 (1, 3, H', W'), when encoding."""
+    ) -> tuple[Reconstruction, Carried]:
+        """Code one frame; return it, and what the next inter frame finds.
+
+        ``frame`` is the source, float32 (1, 3, H', W'), when encoding.
+        """
         tensors: dict[str, Tensor] = dict(carried) if program.name == "inter" else {}
         if frame is not None:
             tensors[FRAME] = self.engine.upload(frame)
@@ -90,7 +92,7 @@ class Interpreter:
                 self._code(step, coder, tensors)
             elif step.side == "both" or (step.side == "encode" and frame is not None):
                 self._run_graph(step, quality, tensors)
-        return Reconstruction(self, program, quality, tensors)
+        return Reconstruction(self, program, quality, tensors), self.carry(program, tensors)
 
     def synchronize(self, program: Program, exact: NDArray[np.float32]) -> Carried:
         """Rebuild what is carried from the exact frame, float32 (1, 3, H', W') in [0, 1]."""

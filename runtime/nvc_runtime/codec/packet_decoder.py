@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
@@ -68,7 +69,7 @@ class DecodedFrame:
 
     @cached_property
     def rgb(self) -> Frame:
-        """The samples, uint8 (H, W, 3)."""
+        """The samples, uint8 (H, W, 3); a repeat may share them with the frame it repeats."""
         if self._make_rgb is not None:
             return self._make_rgb()
         return self._converter().rgb_from_yuv(self.yuv)
@@ -131,11 +132,19 @@ class _TappedReader(SymbolCoder):
         return self._reader.code(step, index, symbols, shape)
 
 
-class _Shown(NamedTuple):
-    """The picture that was decoded last; ``exact``: its samples, if they are the encoder's."""
+@dataclass
+class _State:
+    """What a decoded frame leaves behind.
 
+    ``carried``: for the next inter frame. ``coded``: its picture, and ``exact`` its samples if they
+    are the encoder's. ``frame``: as it was shown first, from planes if ``is_yuv``.
+    """
+
+    carried: Carried
     coded: Reconstruction
     exact: Frame | None = None
+    frame: DecodedFrame | None = None
+    is_yuv: bool = False
 
 
 class PacketDecoder:
@@ -174,8 +183,8 @@ class PacketDecoder:
         self._tables = CodingTables(bundle)
         self._plane_converter = converter_for(self.info)
         self._tap = tap
-        self._carried: Carried | None = None
-        self._shown: _Shown | None = None
+        self._size = (header.height, header.width)
+        self._state: _State | None = None
 
     def decode(self, task: PacketTask) -> DecodedFrame:
         """Decode the packet that follows the last one, or any of an intra frame.
@@ -184,65 +193,72 @@ class PacketDecoder:
         """
         packet = task.packet
         self._check_quality(packet)
-        if self._carried is None and packet.kind is not FrameKind.INTRA:
-            raise StreamError(
-                f"frame {packet.frame_number} refers to one that could not be decoded; go on at "
-                "the next intra frame"
-            )
-        if packet.kind is not FrameKind.REPEAT:
-            self._shown = self._code(packet)
-        assert self._shown is not None
-        return self._show(task, self._shown)
+        # Until this frame has proved right there is nothing that the next one may refer to.
+        state, self._state = self._state, None
+        if packet.kind is FrameKind.REPEAT:
+            state = _known(state, packet)
+        else:
+            intra = packet.kind is FrameKind.INTRA
+            carried = {} if intra else _known(state, packet).carried
+            state = None  # What was shown before it takes memory for nothing.
+            state = self._code(packet, carried)
+        frame = self._show(task, state)
+        self._state = state
+        return frame
 
-    def _code(self, packet: FramePacket) -> _Shown:
-        """Decode a packet's symbols and the picture they make; carry what the next refers to."""
+    def _code(self, packet: FramePacket, carried: Carried) -> _State:
+        """Decode a packet's symbols and the picture they make."""
         manifest = self.bundle.manifest
         program = manifest.intra if packet.kind is FrameKind.INTRA else manifest.inter
         reader = SymbolReader(
             self._tables,
             self._rules,
             packet,
-            self.bundle.manifest.scale_elements(program, self._interpreter.padded),
+            manifest.scale_elements(program, self._interpreter.padded),
             str(self.engine.info.spec),
             self._elapsed,
         )
         coder = reader if self._tap is None else _TappedReader(reader, self._tap, packet)
-        # Until this frame has proved right there is nothing that the next one may refer to.
-        carried, self._carried = self._carried, None
-        coded = self._interpreter.run(program, coder, packet.quality, carried or {})
+        coded, carried = self._interpreter.run(program, coder, packet.quality, carried)
         reader.finish()
         if packet.pixels is None:
-            self._carried = coded.carried
-            return _Shown(coded)
-        index = self._sample_index(packet, coded)
-        exact = self._exact_samples(index, packet.frame_number, packet.pixels)
-        sync = self.bundle.manifest.sync
-        if packet.sync and sync is not None:
-            samples = input_from_frame(exact, self._interpreter.padded)
-            self._carried = self._interpreter.synchronize(sync, samples)
-        else:
-            self._carried = coded.carried
-        return _Shown(coded, exact)
-
-    def _show(self, task: PacketTask, shown: _Shown) -> DecodedFrame:
-        """Make a packet's frame of the picture that was decoded last."""
-        packet, (coded, exact) = task.packet, shown
-        if self._tap is not None and packet.pixels is None:
-            self._sample_index(packet, coded)
-        if exact is not None:
-            return self._frame(packet, rgb=lambda: exact)
-        converter = self._plane_converter if coded.has_planes else None
-        if task.yuv and self._tap is None and converter is not None:
-            return self._frame(packet, yuv=partial(converter.convert, *coded.planes()))
-        size = (self.header.height, self.header.width)
-        return self._frame(packet, rgb=partial(frame_from_output, coded.rgb(), *size))
-
-    def _sample_index(self, packet: FramePacket, coded: Reconstruction) -> NDArray[np.float32]:
-        """Work out the index of a frame's samples, float32 (3, H, W); the tap sees it."""
-        index = sample_index(coded.rgb(), self.header.height, self.header.width)
+            return _State(carried, coded)
+        index = sample_index(coded.rgb(), *self._size)
         if self._tap is not None:
             self._tap.samples(packet.frame_number, index)
-        return index
+        exact = self._exact_samples(index, packet.frame_number, packet.pixels)
+        if packet.sync and manifest.sync is not None:
+            samples = input_from_frame(exact, self._interpreter.padded)
+            carried = self._interpreter.synchronize(manifest.sync, samples)
+        return _State(carried, coded, exact)
+
+    def _show(self, task: PacketTask, state: _State) -> DecodedFrame:
+        """Make a packet's frame of a picture: the one it has decoded, or that before."""
+        packet, coded, last = task.packet, state.coded, state.frame
+        in_rgb = not task.yuv or state.exact is not None or self._tap is not None
+        converter = None if in_rgb or not coded.has_planes else self._plane_converter
+        is_yuv = converter is not None
+        if last is not None and state.is_yuv is is_yuv and self._tap is None:
+            if is_yuv:
+                return self._frame(packet, yuv=lambda: last.yuv)
+            return self._frame(packet, rgb=lambda: last.rgb)
+        if converter is None:
+            frame = self._frame(packet, rgb=self._make_rgb(packet, state))
+        else:
+            frame = self._frame(packet, yuv=partial(converter.convert, *coded.planes()))
+        state.frame, state.is_yuv = frame, is_yuv
+        return frame
+
+    def _make_rgb(self, packet: FramePacket, state: _State) -> Callable[[], Frame]:
+        """Return what makes a frame's samples; a tap is shown those it has not seen yet."""
+        tap, exact = self._tap, state.exact
+        is_seen = tap is None or packet.pixels is not None
+        if exact is not None and is_seen:
+            return lambda: exact
+        output = state.coded.rgb()
+        if tap is not None and not is_seen:
+            tap.samples(packet.frame_number, sample_index(output, *self._size))
+        return partial(frame_from_output, output, *self._size) if exact is None else lambda: exact
 
     def _frame(
         self,
@@ -288,3 +304,13 @@ class PacketDecoder:
                 f"frame {packet.frame_number} has quality {packet.quality}, the bundle "
                 f"{self.bundle.manifest.qualities}"
             )
+
+
+def _known(state: _State | None, packet: FramePacket) -> _State:
+    """Return what a packet refers to; raise :class:`StreamError` if it is not there."""
+    if state is None:
+        raise StreamError(
+            f"frame {packet.frame_number} refers to one that could not be decoded; go on at the "
+            "next intra frame"
+        )
+    return state

@@ -168,14 +168,14 @@ class PacketEncoder:
         quality = self._intra_quality if intra else self.header.quality
         kind = FrameKind.INTRA if intra else FrameKind.INTER
         coder = SymbolWriter(self._tables, kind, self._rules, self._elapsed)
-        coded = self._interpreter.run(
+        coded, carried = self._interpreter.run(
             manifest.intra if intra else manifest.inter,
             coder,
             quality,
             self._carried,
             input_from_frame(source.rgb, self._interpreter.padded),
         )
-        output, carried = coded.rgb(), coded.carried
+        output = coded.rgb()
         sync = self._syncs(intra=intra)
         size = (self.header.height, self.header.width)
         if sync or self.header.exact is ExactMode.PIXELS:

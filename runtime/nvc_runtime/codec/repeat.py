@@ -16,8 +16,12 @@ BLOCK: Final = 16
 """Rows and columns of the blocks that are compared: what moves may be small."""
 
 MAX_SHARE: Final = 1 / 16
-"""Of the mean squared error of the coded frame, what any block may have changed by since: where the
-two have nothing to do with each other, it gets worse by 0.26 dB."""
+"""Of the mean squared error of the whole coded frame, what any block may have changed by since: if
+all have, and change and error have nothing to do with each other, the frame is worse by 0.26 dB."""
+
+MAX_CHANGE: Final = 1.0
+"""Mean square, in 8-bit steps, that no block may have changed by more than, however bad the coded
+frame is: coding it again could make it better."""
 
 
 class RepeatDetector:
@@ -30,7 +34,8 @@ class RepeatDetector:
     def accept(self, source: Frame, psnr_db: float) -> None:
         """Take note of a frame that was coded, with this PSNR over all RGB samples."""
         self._coded = source.copy(order="K")
-        self._allowed = MAX_SHARE * 255.0**2 / 10.0 ** (psnr_db / 10.0)
+        share = MAX_SHARE * 255.0**2 / 10.0 ** (psnr_db / 10.0)
+        self._allowed = min(share, MAX_CHANGE)
 
     def is_repeat(self, source: Frame) -> bool:
         """Return whether the frame coded last may stand for this one."""

@@ -32,8 +32,10 @@ class FrameKind(IntEnum):
     INTRA = 1
     INTER = 2
 
-    def __str__(self) -> str:
-        return ("a repeat", "an intra frame", "an inter frame")[self]
+    @property
+    def title(self) -> str:
+        """What messages call a frame of this kind."""
+        return {self.REPEAT: "a repeat", self.INTRA: "an intra frame"}.get(self, "an inter frame")
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ class FramePacket:
         position = self.frame_number - group_start
         if 0 < header.keyint <= position:
             raise ValueError(
-                f"found {self.kind} {position} frames after the last intra frame, expected an "
-                f"intra frame: the header's keyint is {header.keyint}"
+                f"found {self.kind.title} {position} frames after the last intra frame, expected "
+                f"an intra frame: the header's keyint is {header.keyint}"
             )
         if self.sync and not header.sync_interval:
             raise ValueError("found a sync frame, expected none: the header's sync interval is 0")

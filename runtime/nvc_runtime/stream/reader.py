@@ -168,7 +168,7 @@ class StreamReader:
             raise StreamError(f"found frame number {number}, expected {expected}")
         # The first frame after the header, after seek() or after damage.
         if not intra and (not self._intra or self._gap_allowed):
-            raise StreamError(f"found {packet.kind}, expected an intra frame to start at")
+            raise StreamError(f"found {packet.kind.title}, expected an intra frame to start at")
         packet.check_against(self.header, number if intra else self._intra[-1].frame_number)
 
     def _accept_end(self, payload: bytes, offset: int, size: int) -> None:

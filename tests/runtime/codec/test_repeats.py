@@ -12,8 +12,16 @@ import pytest
 from block_codec import moving_frames, video_info
 
 from nvc_engines import Engine
-from nvc_errors import StreamError
-from nvc_runtime import Bundle, Decoder, Encoder, EncoderSettings
+from nvc_errors import CalibrationError, EngineError, StreamError
+from nvc_runtime import (
+    Bundle,
+    DecodedFrame,
+    Decoder,
+    Encoder,
+    EncoderSettings,
+    open_bundle,
+)
+from nvc_runtime.codec.interpreter import Reconstruction
 from nvc_runtime.codec.repeat import BLOCK, MAX_SHARE, RepeatDetector
 from nvc_runtime.files import decode_file
 from nvc_runtime.groups import decoding_in_processes, encoding_in_processes
@@ -184,10 +192,86 @@ def test_what_refers_to_a_lost_frame_is_no_repeat(
     decoder = Decoder(io.BytesIO(file.getvalue()), reference_engine, bundle=block_bundle)
     frames = iter(decoder)
     next(frames)
-    with pytest.raises(Exception, match="frame 1"):
+    with pytest.raises(CalibrationError, match="frame 1"):
         next(frames)
     with pytest.raises(StreamError, match="frame 2 refers to one that could not be decoded"):
         next(iter(decoder))
+
+
+def test_what_refers_to_a_picture_that_was_never_seen_is_no_repeat(
+    block_bundle: Bundle,
+    reference_engine: Engine,
+    clip: list[Frame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream, _ = encode(block_bundle, reference_engine, clip, WHOLE)
+    decoder = Decoder(io.BytesIO(stream), reference_engine, bundle=block_bundle)
+    next(frames := iter(decoder))
+
+    def fail(_: Reconstruction) -> None:
+        raise EngineError("the device is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Reconstruction, "rgb", fail)
+        with pytest.raises(EngineError, match="the device is gone"):
+            next(frames)
+    with pytest.raises(StreamError, match="frame 2 refers to one that could not be decoded"):
+        next(iter(decoder))
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [(1, [0, 4, 5, 6]), (2, [0, 1, 4, 5, 6]), (3, [0, 1, 2, 4, 5, 6]), (4, [0, 1, 2, 3])],
+)
+def test_damage_before_a_repeat(
+    block_bundle: Bundle,
+    reference_engine: Engine,
+    clip: list[Frame],
+    lost: int,
+    expected: list[int],
+) -> None:
+    stream, shown = encode(block_bundle, reference_engine, clip, EncoderSettings(keyint=4))
+    assert kinds_of(stream) == [INTRA, INTER, REPEAT, REPEAT, INTRA, INTER, REPEAT]
+    sizes = [packet.sizes.total for packet in StreamReader(io.BytesIO(stream))]
+    place = probe_stream(io.BytesIO(stream)).bits["header"] // 8 + sum(sizes[:lost]) + 8
+    broken = bytearray(stream)
+    broken[int(place)] ^= 1
+    decoder = Decoder(
+        io.BytesIO(bytes(broken)), reference_engine, bundle=block_bundle, resume_at_intra=True
+    )
+    frames = {frame.number: frame.rgb for frame in decoder}
+    assert list(frames) == expected
+    assert decoder.report().damage
+    for number, rgb in frames.items():
+        np.testing.assert_array_equal(rgb, shown[number])
+
+
+@pytest.mark.parametrize("yuv", [False, True])
+def test_planes_are_shown_again(
+    reference_engine: Engine, clip: list[Frame], yuv: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = open_bundle("swift-s")
+    stream, _ = encode(bundle, reference_engine, clip, WHOLE)
+    assert kinds_of(stream) == KINDS
+    fetched: list[str] = []
+    for name in ("rgb", "planes"):
+        own = getattr(Reconstruction, name)
+        monkeypatch.setattr(
+            Reconstruction, name, lambda self, n=name, f=own: (fetched.append(n), f(self))[1]
+        )
+
+    def frames(start: int, *, yuv: bool) -> list[DecodedFrame]:
+        decoder = Decoder(io.BytesIO(stream), reference_engine, bundle=bundle, start=start)
+        return list(decoder.frames(yuv=yuv))
+
+    whole = frames(0, yuv=yuv)
+    assert fetched == ["planes" if yuv else "rgb"] * 4
+    # The frame before, which is not shown, was made of planes.
+    part = frames(2, yuv=yuv)
+    for frame, same in zip(part, whole[2:], strict=True):
+        for plane, expected in zip(frame.yuv, same.yuv, strict=True):
+            np.testing.assert_array_equal(plane, expected)
+        np.testing.assert_array_equal(frame.rgb, same.rgb)
 
 
 def test_a_repeat_may_differ_a_little_everywhere_and_nowhere_much() -> None:
@@ -202,6 +286,10 @@ def test_a_repeat_may_differ_a_little_everywhere_and_nowhere_much() -> None:
     assert detector.is_repeat(source + 1)
     assert not detector.is_repeat(source + 2)
     # One sample of a partial block in the corner.
+    detector.accept(source, 10.0)
+    assert detector.is_repeat(source + 1)
+    assert not detector.is_repeat(source + 2)
+    detector.accept(source, 36.0)
     for change, expected in ((3, True), (8, False)):
         moved = source.copy()
         moved[-1, -1, 1] += change

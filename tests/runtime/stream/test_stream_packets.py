@@ -28,6 +28,7 @@ from nvc_runtime.stream.packet import (
     MAX_HEAD_SIZE,
     MIN_FRAME_SIZE,
     pack_frame,
+    pack_packet,
     unpack_frame,
     unpack_head,
     unpack_packet,
@@ -263,6 +264,17 @@ def test_a_repeat_is_the_shortest_packet():
     packed = pack_frame(repeat(1))
     kind, head, _ = unpack_head(packed)
     assert unpack_frame(kind, unpack_packet(packed, head)) == repeat(1)
+
+
+def test_a_repeat_that_holds_something_is_damage(header, packets):
+    file = io.BytesIO()
+    StreamWriter(file, header).write(packets[0])
+    for rest in (b"\x01\x00\x00\x00\x00", bytes(4) + b"\x01c", bytes(5) + b"p"):
+        damaged = file.getvalue() + pack_packet(FrameKind.REPEAT, b"\x01\x14" + rest)
+        reader = StreamReader(io.BytesIO(damaged))
+        assert reader.read() == packets[0]
+        with pytest.raises(StreamError, match="hold nothing"):
+            reader.read()
 
 
 def test_no_group_starts_with_a_repeat(header, packets):
