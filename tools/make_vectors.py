@@ -49,12 +49,13 @@ BT709 = ColorSpace(matrix=1, full_range=False, primaries=1, transfer=1)
 
 @dataclass(frozen=True)
 class Golden:
-    """One stream to make."""
+    """One stream to make. ``shown``: which of the pattern's pictures its frames are."""
 
     name: str
     width: int
     height: int
     settings: EncoderSettings
+    shown: Sequence[int] = range(FRAMES)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def golden_streams(bundle: Bundle) -> list[Golden]:
             replace(pixels, calibration=PositionCoder.RPC, quality=0, keyint=4),
         ),
         Golden("unskipped-96x64", 96, 64, EncoderSettings(skip_level=-1, quality=best)),
+        Golden("repeats-65x49", 65, 49, replace(pixels, keyint=5), (0, 0, 1, 1, 1, 1)),
     ]
     if bundle.manifest.sync is not None:
         streams.append(Golden("sync-65x49", 65, 49, EncoderSettings(sync=2, keyint=0)))
@@ -152,7 +154,8 @@ def make_golden(golden: Golden, bundle: Bundle, engine: Engine) -> tuple[bytes, 
     """Encode a stream, decode it again, and return it with what a decoder must find."""
     info = VideoInfo(golden.width, golden.height, Fraction(25), BT709, "420")
     file = io.BytesIO()
-    frames = moving_pattern(golden.width, golden.height, FRAMES)
+    pictures = list(moving_pattern(golden.width, golden.height, FRAMES))
+    frames = [pictures[number] for number in golden.shown]
     report = Encoder(bundle, engine, golden.settings).encode(frames, info, file)
     file.seek(0)
     decoder = Decoder(file, engine, bundle=bundle)
