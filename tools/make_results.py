@@ -60,6 +60,7 @@ GROUPS = {
         Report("gop_stability-swift-s", "tools/gop_stability.py"),
         Report("gop_stability-swift-m", "tools/gop_stability.py"),
         Report("motion_gain", "tools/motion_gain.py"),
+        Report("x265_structures", "tools/x265_structures.py"),
         Report("chroma_loss", "tools/chroma_loss.py"),
     ),
     "Speed": (

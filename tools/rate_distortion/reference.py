@@ -28,7 +28,7 @@ from rate_distortion.metrics import Quality
 class ReferenceCodec:
     """A conventional encoder in one structure.
 
-    remove: FFmpeg bitstream filter that drops SEI messages.
+    remove: FFmpeg bitstream filter that drops SEI messages. restrictions: further parameters.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ReferenceCodec:
     endless_gop: str
     remove: str
     tune: str | None
+    restrictions: str = ""
 
     def options(self, crf: float, keyint: int) -> dict[str, str]:
         """FFmpeg options: preset medium, intra frames exactly every `keyint` frames."""
@@ -49,6 +50,8 @@ class ReferenceCodec:
             params += ["log-level=none", "info=0", "pools=1", "frame-threads=1"]
         else:
             params += ["threads=1"]
+        if self.restrictions:
+            params.append(self.restrictions)
         options = {"preset": "medium", "crf": f"{crf:g}", self.params_option: ":".join(params)}
         return options if self.tune is None else options | {"tune": self.tune}
 
