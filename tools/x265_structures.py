@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=32, help="of every clip; default: %(default)s")
     add("--keyint", type=int, default=32, help="default: %(default)s")
     add_numbers(parser, "--crf", [19, 23, 27, 31, 35])
-    add("--cache", help="folder that keeps the points")
+    add("--cache", type=Path, help="folder that keeps the points")
     return parser
 
 

@@ -19,6 +19,7 @@ def test_tool(tmp_path: Path) -> None:
             writer.write(frame)
     output = tmp_path / "structures"
     given = ["-i", str(clip), "-o", str(output), "--frames", "8", "--keyint", "8"]
+    given += ["--cache", str(tmp_path / "cache")]
     assert x265_structures.main([*given, "--crf", "15,22,29,36"]) == 0
     result = json.loads(beside(output, ".json").read_text())
     assert [step["x265_params"] for step in result["steps"]][:2] == [
