@@ -16,10 +16,13 @@ BLOCK: Final = 16
 """Rows and columns of the blocks that are compared: what moves may be small."""
 
 MAX_SHARE: Final = 1 / 16
-"""Of the mean squared error of the whole coded frame, what any block may have changed by since: if
-all have, and change and error have nothing to do with each other, the frame is worse by 0.26 dB."""
+"""Of the mean squared error of the coded frame, what the whole frame may have changed by since: if
+change and error have nothing to do with each other, the error grows by 0.26 dB."""
 
-MAX_CHANGE: Final = 1.0
+MAX_BLOCK_SHARE: Final = 1.0
+"""The same for any one block."""
+
+MAX_CHANGE: Final = 4.0
 """Mean square, in 8-bit steps, that no block may have changed by more than, however bad the coded
 frame is: coding it again could make it better."""
 
@@ -29,13 +32,12 @@ class RepeatDetector:
 
     def __init__(self) -> None:
         self._coded: Frame | None = None
-        self._allowed = 0.0
+        self._error = 0.0
 
     def accept(self, source: Frame, psnr_db: float) -> None:
         """Take note of a frame that was coded, with this PSNR over all RGB samples."""
         self._coded = source.copy(order="K")
-        share = MAX_SHARE * 255.0**2 / 10.0 ** (psnr_db / 10.0)
-        self._allowed = min(share, MAX_CHANGE)
+        self._error = 255.0**2 / 10.0 ** (psnr_db / 10.0)
 
     def is_repeat(self, source: Frame) -> bool:
         """Return whether the frame coded last may stand for this one."""
@@ -45,11 +47,13 @@ class RepeatDetector:
         planes, height, width = left.shape
         starts = np.arange(0, width, BLOCK)
         widths = np.minimum(BLOCK, width - starts)
+        allowed, total = min(MAX_BLOCK_SHARE * self._error, MAX_CHANGE), 0
         for top in range(0, height, BLOCK):
             rows = slice(top, top + BLOCK)
             difference = np.subtract(left[:, rows], right[:, rows], dtype=np.int32)
             squares = np.einsum("ijk,ijk->k", difference, difference)
             samples = planes * difference.shape[1] * widths
-            if not (np.add.reduceat(squares, starts) <= self._allowed * samples).all():
+            if not (np.add.reduceat(squares, starts) <= allowed * samples).all():
                 return False
-        return True
+            total += int(squares.sum())
+        return total <= MAX_SHARE * self._error * left.size

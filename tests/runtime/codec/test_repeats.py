@@ -274,26 +274,30 @@ def test_planes_are_shown_again(
         np.testing.assert_array_equal(frame.rgb, same.rgb)
 
 
-def test_a_repeat_may_differ_a_little_everywhere_and_nowhere_much() -> None:
+def test_a_repeat_may_differ_a_little_everywhere_and_not_much_anywhere() -> None:
     rng = np.random.default_rng(1)
     source = rng.integers(50, 200, (3 * BLOCK + 5, 2 * BLOCK + 3, 3), np.uint8)
     detector = RepeatDetector()
     assert not detector.is_repeat(source)
     detector.accept(source, 36.0)
     assert detector.is_repeat(source)
-    allowed = MAX_SHARE * 255.0**2 / 10.0**3.6
-    assert 1.0 < allowed < 1.1
+    error = 255.0**2 / 10.0**3.6
+    assert MAX_SHARE * error > 1.0
     assert detector.is_repeat(source + 1)
     assert not detector.is_repeat(source + 2)
-    # One sample of a partial block in the corner.
-    detector.accept(source, 10.0)
-    assert detector.is_repeat(source + 1)
-    assert not detector.is_repeat(source + 2)
-    detector.accept(source, 36.0)
-    for change, expected in ((3, True), (8, False)):
+    # One sample of a partial block of 45 in the corner: 13 squared is less than 4 times 45.
+    for change, expected in ((13, True), (14, False)):
         moved = source.copy()
         moved[-1, -1, 1] += change
         assert detector.is_repeat(moved) is expected, change
+    # However bad the frame is, and no worse than the frame is.
+    for psnr, change, expected in ((10.0, 2, True), (10.0, 3, False), (45.0, 1, False)):
+        detector.accept(source, psnr)
+        assert detector.is_repeat(source + change) is expected, (psnr, change)
+    moved = source.copy()
+    moved[-1, -1, 1] += 10
+    detector.accept(source, 45.0)
+    assert not detector.is_repeat(moved)
     for quality in (float("inf"), float("nan")):
         detector.accept(source, quality)
         assert detector.is_repeat(source) is (quality == float("inf"))
