@@ -183,9 +183,17 @@ def test_calibration_cost_needs_an_inter_frame(bundle: Bundle, clip: Path) -> No
         calibration_cost.run(bundle, clip, FRAMES, 1, 1)
 
 
-@pytest.mark.parametrize(("scene_cuts", "points"), [(False, 1), (True, 0), (None, 0)])
-def test_points_with_other_intra_frames_are_not_known(
-    scene_cuts: bool | None, points: int, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "points"),
+    [
+        ({"scene_cuts": False, "repeats": True}, 1),
+        ({"scene_cuts": True, "repeats": True}, 0),
+        ({"scene_cuts": False}, 0),
+        ({}, 0),
+    ],
+)
+def test_points_of_other_settings_are_not_known(
+    settings: dict[str, bool], points: int, tmp_path: Path
 ) -> None:
     point = {"setting": 1, "size_bytes": 1, "bits_per_pixel": 1.0, "psnr_rgb_db": 30.0}
     report = {
@@ -195,7 +203,6 @@ def test_points_with_other_intra_frames_are_not_known(
         "clips": {"cut": {"curves": {"block": [point]}}},
     }
     path = tmp_path / "known.json"
-    more = {} if scene_cuts is None else {"scene_cuts": scene_cuts}
-    path.write_text(json.dumps(report | more))
+    path.write_text(json.dumps(report | settings))
     options = argparse.Namespace(known=[path], frames=FRAMES, keyint=7, ms_ssim=False)
     assert len(rd_curves._known_points(options)) == points
