@@ -2,7 +2,8 @@
 
 Processes are started afresh (``spawn``): a fork would copy the threads and locks of an engine. So a
 program that uses this guards what it does with ``if __name__ == "__main__"``. A process ends when
-its pool is closed, and when the process that started it is gone.
+its pool is closed, and when the process that started it is gone: it closes what it has opened, or
+is killed if work is going on then.
 
 Each process is served by a thread, which sends an item and waits for its result: no more than one
 is under way in either direction, however large a group is.
@@ -32,7 +33,7 @@ OpenWork: TypeAlias = Callable[[], AbstractContextManager[Callable[[Item], Resul
 """Opens, in a process, what makes results of items; it is pickled, and so are they."""
 
 GRACE_S: Final = 5.0
-"""How long a process that has closed its connection may take to end."""
+"""How long a process whose connection is closed may take to end."""
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _HINTS: Final = {
@@ -83,6 +84,8 @@ class _Process(Generic[Item, Result]):
         with _interrupts_blocked():
             self._process.start()
         theirs.close()
+        self.has_worked = False
+        """Whether it has something to close."""
 
     def work(self, item: Item) -> Result:
         """Return the result of an item. Raises what the work raised; the process has ended then."""
@@ -94,6 +97,7 @@ class _Process(Generic[Item, Result]):
             raise self._sudden_end() from None
         if not is_result:
             raise value
+        self.has_worked = True
         result: Result = value
         return result
 
@@ -102,9 +106,11 @@ class _Process(Generic[Item, Result]):
         self._process.kill()
 
     def close(self) -> None:
-        """Let go of the process once it has ended and nobody waits for it."""
-        self._process.join()
+        """Let go of the process, which nobody waits for: it ends now, in time or killed."""
         self._connection.close()
+        self._process.join(GRACE_S)
+        self._process.kill()
+        self._process.join()
 
     def _sudden_end(self) -> EngineError:
         self._process.join(GRACE_S)
@@ -130,6 +136,7 @@ class GroupPool(Generic[Item, Result]):
         self._processes: list[_Process[Item, Result]] = []
         self._threads: list[Thread] = []
         self._waiting: SimpleQueue[_Group[Item, Result] | None] = SimpleQueue()
+        self._at_work = False
 
     def __enter__(self) -> Self:
         """Start the processes; raise ``EngineError`` if the system refuses."""
@@ -142,7 +149,7 @@ class GroupPool(Generic[Item, Result]):
                 thread.start()
                 self._threads.append(thread)
         except BaseException as error:
-            self._close()
+            self._close(at_once=True)
             if isinstance(error, OSError):
                 raise EngineError(
                     f"cannot start {self._jobs} processes: {error.strerror}; use a smaller --jobs"
@@ -157,7 +164,7 @@ class GroupPool(Generic[Item, Result]):
         trace: TracebackType | None,
     ) -> None:
         """End all processes, whatever they do."""
-        self._close()
+        self._close(at_once=self._at_work or exc is not None)
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield the result of each item, in order.
@@ -168,12 +175,14 @@ class GroupPool(Generic[Item, Result]):
         """
         groups = self._groups(items)
         running: deque[_Group[Item, Result]] = deque()
+        self._at_work = True
         try:
             while True:
                 while len(running) <= self._jobs and (group := next(groups, None)) is not None:
                     running.append(group)
                     self._waiting.put(group)
                 if not running:
+                    self._at_work = False
                     return
                 yield from running[0].results()
                 running.popleft()
@@ -199,9 +208,10 @@ class GroupPool(Generic[Item, Result]):
         while _work_on(self._waiting.get(), process):
             pass
 
-    def _close(self) -> None:
+    def _close(self, *, at_once: bool) -> None:
         for process in self._processes:
-            process.kill()
+            if at_once or not process.has_worked:
+                process.kill()
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:

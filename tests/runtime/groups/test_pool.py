@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pool_work import Done, Task, open_nothing, open_work
+from pool_work import Done, Task, open_nothing, open_noting, open_work
 
 from nvc_errors import EngineError, EngineUnavailableError, StreamError, VideoError
 from nvc_runtime.groups import GroupPool
@@ -127,6 +129,20 @@ def test_an_error_of_the_source_comes_after_all_that_it_gave() -> None:
     with pytest.raises(VideoError, match="ends here"), pool() as mapped:
         found.extend(done.number for done in mapped(source()))
     assert found == [0, 1, 2, 3, 4]
+
+
+def test_what_processes_have_opened_is_closed_when_all_is_done(tmp_path: Path) -> None:
+    open_work = partial(open_noting, tmp_path)
+    with GroupPool(2, open_work, lambda task: task.starts) as mapped:
+        done = list(mapped(tasks(1, 1, delay_s=0.5)))
+    assert {path.name for path in tmp_path.iterdir()} == {str(d.process) for d in done}
+
+
+def test_what_is_left_is_not_closed(tmp_path: Path) -> None:
+    open_work = partial(open_noting, tmp_path)
+    with GroupPool(1, open_work, lambda task: task.starts) as mapped:
+        next(mapped(tasks(2)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closing_does_not_wait_for_work() -> None:
