@@ -42,7 +42,8 @@ def _print(result: StreamProbe, *, packets: bool) -> None:
         f"{header.frame_rate} frames/s",
         "bundle": f"{header.bundle_name or '(no name)'} {header.bundle_digest.hex()[:16]}",
         "settings": ", ".join(f"{name} {_text(value)}" for name, value in data["settings"].items()),
-        "frames": f"{data['frames']} ({data['intra_frames']} intra), {result.duration_s:.3f} s",
+        "frames": f"{data['frames']} ({data['intra_frames']} intra, {data['repeated_frames']} "
+        f"repeats), {result.duration_s:.3f} s",
         "bytes": f"{result.size_bytes} ({result.bits_per_pixel:.4f} bits per pixel, "
         f"{result.kilobits_per_s:.1f} kb/s)",
     }
