@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 from machine import machine_facts
 from numpy.typing import NDArray
-from rate_distortion import REFERENCE_CODECS
-from rate_distortion.reference import reference_point
+from rate_distortion import reference_codec, reference_point
 from report_files import add_numbers, clips_parser, run_report
 
 from nvc_engines import Engine, open_engine
@@ -40,7 +39,7 @@ from nvc_runtime.video import Frame, VideoInfo, open_reader
 
 BLOCK = 8
 LUMA = np.array([0.299, 0.587, 0.114])
-REFERENCE = next(codec for codec in REFERENCE_CODECS if codec.name == "x265 zero latency")
+REFERENCE = reference_codec("x265 zero latency")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -64,18 +64,12 @@ GROUPS = {
         Report("chroma_loss", "tools/chroma_loss.py"),
     ),
     "Speed": (
-        Report("benchmark-swift-s-360p", "tools/benchmark.py", "Coding speed, {}"),
-        Report("benchmark-swift-s-720p", "tools/benchmark.py", "Coding speed, {}"),
-        Report("benchmark-swift-m-360p", "tools/benchmark.py", "Coding speed, {}"),
-        Report("benchmark-swift-m-720p", "tools/benchmark.py", "Coding speed, {}"),
-        Report("benchmark-360p", "tools/benchmark.py", "Coding speed, {}"),
-        Report("benchmark-720p", "tools/benchmark.py", "Coding speed, {}"),
-        Report("xeon-benchmark-swift-s-360p", "tools/benchmark.py", "Coding speed on a Xeon, {}"),
-        Report("xeon-benchmark-swift-s-720p", "tools/benchmark.py", "Coding speed on a Xeon, {}"),
-        Report("xeon-benchmark-swift-m-360p", "tools/benchmark.py", "Coding speed on a Xeon, {}"),
-        Report("xeon-benchmark-swift-m-720p", "tools/benchmark.py", "Coding speed on a Xeon, {}"),
-        Report("xeon-benchmark-360p", "tools/benchmark.py", "Coding speed on a Xeon, {}"),
-        Report("xeon-benchmark-720p", "tools/benchmark.py", "Coding speed on a Xeon, {}"),
+        *(
+            Report(f"{file}benchmark-{bundle}{size}", "tools/benchmark.py", title)
+            for file, title in (("", "Coding speed, {}"), ("xeon-", "Coding speed on a Xeon, {}"))
+            for bundle in ("swift-s-", "swift-m-", "")
+            for size in ("360p", "720p")
+        ),
         Report("gpu", "tools/gpu_report.py"),
         Report("gpu-groups", "tools/gpu_report.py", "{}, groups side by side"),
         Report("gpu-paper", "tools/gpu_report.py"),

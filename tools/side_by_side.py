@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from machine import machine_facts
 from PIL import Image, ImageDraw, ImageFont
-from rate_distortion import REFERENCE_CODECS, Point, reference_point
+from rate_distortion import Point, reference_codec, reference_point
 from report_files import clips_parser, run_report
 
 from nvc_engines import Engine, open_engine
@@ -32,7 +32,7 @@ from nvc_runtime.codec import EncodedFrame, Encoder, EncoderSettings
 from nvc_runtime.codec.samples import psnr_db
 from nvc_runtime.video import Frame, open_reader
 
-X265 = next(codec for codec in REFERENCE_CODECS if codec.name == "x265 medium")
+X265 = reference_codec("x265 medium")
 CRF_LOW, CRF_HIGH, CRF_STEP = 5.0, 51.0, 0.1
 SIZE_TOLERANCE = 0.01
 """A file this near in size is near enough; the search ends there."""

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 from machine import machine_facts
-from rate_distortion import REFERENCE_CODECS, Curve, cached_curve, delta_rate
+from rate_distortion import Curve, cached_curve, delta_rate, reference_codec
 from report_files import add_numbers, clips_parser, percent, run_report
 
 from nvc_errors import UsageError
 
 METRIC = "psnr_rgb_db"
-WHOLE = next(codec for codec in REFERENCE_CODECS if codec.name == "x265 medium")
+WHOLE = reference_codec("x265 medium")
 STEPS = (
     ("no B frames", "bframes=0"),
     ("nothing weighed by lookahead or variance", "cutree=0:aq-mode=0"),

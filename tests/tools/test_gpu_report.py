@@ -12,7 +12,7 @@ import gpu_report
 import pytest
 from block_codec import moving_frames, video_info
 from gpu_reports import load_prepared, open_reported
-from gpu_reports.groups import rates_of
+from gpu_reports.groups import rate_after_first
 from plan_stand_in import stand_in
 from report_files import beside
 
@@ -113,7 +113,7 @@ def test_groups_side_by_side(streams: Path, tmp_path: Path) -> None:
 
 
 def test_rates_after_the_first_frame_leave_starting_out() -> None:
-    assert rates_of([4.0, 4.5, 5.0]) == (0.6, 2.0)
+    assert rate_after_first(3, 3 / 5.0, 4.0) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(

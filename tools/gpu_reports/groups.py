@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,13 @@ class _Times(Observer):
         self.frames.append(time.perf_counter() - self._start)
 
 
-def rates_of(times: Sequence[float]) -> tuple[float, float]:
-    """Frames per second of all, and of those after the first, from seconds at which they came.
+def rate_after_first(frames: int, fps: float, first_frame_s: float) -> float:
+    """Frames per second after the first frame, from those of all and when the first one came.
 
     When the first frame comes other processes have the first frames of their groups ready, too, but
     when the first group has come they have whole ones.
     """
-    return len(times) / times[-1], (len(times) - 1) / (times[-1] - times[0])
+    return (frames - 1) / (frames / fps - first_frame_s)
 
 
 def measure_groups(
@@ -44,10 +43,10 @@ def measure_groups(
 ) -> dict[str, Any]:
     """Decode a file so many groups at a time, starting processes included, and write nothing.
 
-    ``fps`` is of the whole; ``running_fps`` of what follows the first frame, which comes as soon as
-    the first process has started, has loaded its graphs and decoded it.
+    The first frame comes as soon as the first process has started, has loaded its graphs and
+    decoded it.
     """
-    whole, running, first = [], [], []
+    whole, first = [], []
     equal = True
     for _ in range(repeats):
         times = _Times()
@@ -60,9 +59,7 @@ def measure_groups(
             observer=times,
         )
         equal = equal and report.symbols_digest == prepared.symbols_digest
-        rates = rates_of(times.frames)
-        whole.append(rates[0])
-        running.append(rates[1])
+        whole.append(prepared.frames / times.frames[-1])
         first.append(times.frames[0])
     return {
         "opened": describe_engine(engine.info),
@@ -70,6 +67,5 @@ def measure_groups(
         "repeats": repeats,
         "good": equal,
         "fps": spread_of(whole).to_json(),
-        "running_fps": spread_of(running).to_json(),
         "first_frame_s": spread_of(first).to_json(),
     }

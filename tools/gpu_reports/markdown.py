@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu_reports.groups import rate_after_first
+
 Item = Mapping[str, Any]
 
 
@@ -152,14 +154,15 @@ def _speed_row(item: Item) -> str:
 def _groups_row(item: Item) -> str:
     if "fps" not in item:
         return _row(_what(item), item["engine"], item["jobs"], item["state"], *[None] * 4)
+    fps, first_frame_s = item["fps"]["median"], item["first_frame_s"]["median"]
     return _row(
         _what(item),
         item["engine"],
         item["jobs"],
         item["frames"],
-        _number(item["fps"]["median"], ".1f"),
-        _number(item["running_fps"]["median"], ".1f"),
-        _number(item["first_frame_s"]["median"], ".2f"),
+        _number(fps, ".1f"),
+        _number(rate_after_first(item["frames"], fps, first_frame_s), ".1f"),
+        _number(first_frame_s, ".2f"),
         "equal" if item["good"] else "differ",
     )
 

@@ -5,7 +5,12 @@ from rate_distortion.curves import Curve, Point, delta_rate, mean_curve
 from rate_distortion.metrics import ms_ssim, ms_ssim_db
 from rate_distortion.neural import neural_point
 from rate_distortion.plots import Marker, draw_curves, draw_overview, draw_progress
-from rate_distortion.reference import REFERENCE_CODECS, ReferenceCodec, reference_point
+from rate_distortion.reference import (
+    REFERENCE_CODECS,
+    ReferenceCodec,
+    reference_codec,
+    reference_point,
+)
 
 __all__ = [
     "REFERENCE_CODECS",
@@ -23,5 +28,6 @@ __all__ = [
     "ms_ssim",
     "ms_ssim_db",
     "neural_point",
+    "reference_codec",
     "reference_point",
 ]

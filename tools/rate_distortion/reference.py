@@ -75,6 +75,11 @@ REFERENCE_CODECS = (
 """Preset medium: with its default structure (B-frames), and without reordering and lookahead."""
 
 
+def reference_codec(name: str) -> ReferenceCodec:
+    """Return one of them by its name."""
+    return next(codec for codec in REFERENCE_CODECS if codec.name == name)
+
+
 def reference_point(
     codec: ReferenceCodec,
     clip: Path,

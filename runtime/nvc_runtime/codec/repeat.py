@@ -11,16 +11,14 @@ from typing import Final
 import numpy as np
 
 from nvc_runtime.codec.samples import Frame
-
-BLOCK: Final = 16
-"""Rows and columns of the blocks that are compared: what moves may be small."""
+from nvc_runtime.codec.scene import BLOCK, block_sizes
 
 MAX_SHARE: Final = 1 / 16
 """Of the mean squared error of the coded frame, what the whole frame may have changed by since: if
 change and error have nothing to do with each other, the error grows by 0.26 dB."""
 
 MAX_BLOCK_SHARE: Final = 1.0
-"""The same for any one block."""
+"""The same for any one block: what moves may be small."""
 
 MAX_CHANGE: Final = 4.0
 """Mean square, in 8-bit steps, that no block may have changed by more than, however bad the coded
@@ -45,8 +43,7 @@ class RepeatDetector:
             return False
         left, right = source.transpose(2, 0, 1), self._coded.transpose(2, 0, 1)
         planes, height, width = left.shape
-        starts = np.arange(0, width, BLOCK)
-        widths = np.minimum(BLOCK, width - starts)
+        starts, widths = np.arange(0, width, BLOCK), block_sizes(width)
         allowed, total = min(MAX_BLOCK_SHARE * self._error, MAX_CHANGE), 0
         for top in range(0, height, BLOCK):
             rows = slice(top, top + BLOCK)

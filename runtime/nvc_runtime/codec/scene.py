@@ -46,10 +46,11 @@ def block_means(frame: Frame) -> NDArray[np.float32]:
     height, width = green.shape
     rows = np.add.reduceat(green, np.arange(0, height, BLOCK), axis=0, dtype=np.int64)
     sums = np.add.reduceat(rows, np.arange(0, width, BLOCK), axis=1)
-    counts = np.outer(_block_sizes(height), _block_sizes(width))
+    counts = np.outer(block_sizes(height), block_sizes(width))
     return (sums / counts).astype(np.float32)
 
 
-def _block_sizes(length: int) -> NDArray[np.int64]:
+def block_sizes(length: int) -> NDArray[np.int64]:
+    """Return how many rows or columns each block has; the last may be smaller."""
     starts = np.arange(0, length, BLOCK)
     return np.minimum(BLOCK, length - starts)

@@ -22,7 +22,8 @@ from nvc_runtime import (
     open_bundle,
 )
 from nvc_runtime.codec.interpreter import Reconstruction
-from nvc_runtime.codec.repeat import BLOCK, MAX_SHARE, RepeatDetector
+from nvc_runtime.codec.repeat import MAX_SHARE, RepeatDetector
+from nvc_runtime.codec.scene import BLOCK
 from nvc_runtime.files import decode_file
 from nvc_runtime.groups import decoding_in_processes, encoding_in_processes
 from nvc_runtime.probe import probe_stream
